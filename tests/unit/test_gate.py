@@ -1,0 +1,166 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.gate import Decision, decide
+from ansible_collections.xdr.failback.plugins.plugin_utils.recovery import recover
+from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import derive
+
+from tests.support.world import PLAN, World
+
+
+def decision(action: str, world: World, plan: dict[str, Any] = PLAN, **options: Any) -> Decision:
+    reads = world.reads()
+    return decide(action, plan, derive(plan, reads), reads, options)
+
+
+ALLOWED = {
+    "start": {"new", "active", "failed_over", "reversing", "home"},
+    "verify_primary": {"new", "active", "failed_over", "reversing", "stopped", "released", "offered", "accepted", "decided", "switching", "home"},
+    "reverse_replication": {"failed_over"},
+    "replicate": {"active", "reversing"},
+    "failback": {"reversing", "stopped", "released", "offered", "accepted", "decided", "switching"},
+    "rollback": {"stopped", "released", "offered", "accepted", "decided"},
+    "reprotect": {"home"},
+    "failover": {"active", "accepted", "decided", "switching", "home"},
+}
+NOTHING_TO_DO = {
+    "reverse_replication": {"reversing"},
+    "replicate": {"stopped", "released", "offered", "accepted", "decided", "switching"},
+    "failback": {"active", "home"},
+    "rollback": {"reversing"},
+    "reprotect": {"active"},
+    "failover": {"failed_over", "reversing"},
+}
+REFUSED_BY_GATE = {("rollback", "switching")}
+CHAPTERS = ["new", "active", "failed_over", "reversing", "stopped", "released", "offered", "accepted", "decided", "switching", "home"]
+
+
+def chapter(name: str) -> World:
+    return World() if name == "new" else getattr(World(), name)()
+
+
+@pytest.mark.parametrize("action", ALLOWED)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_each_action_in_each_chapter_of_the_story(action: str, name: str) -> None:
+    world = chapter(name)
+    if name in ALLOWED[action]:
+        assert decision(action, world).proceed
+    elif name in NOTHING_TO_DO.get(action, ()):
+        told = decision(action, world)
+        assert not told.proceed
+        assert told.reason
+    else:
+        with pytest.raises(XdrError) as refusal:
+            decision(action, world)
+        assert refusal.value.code == ("gate_refused" if (action, name) in REFUSED_BY_GATE else "wrong_state")
+        assert refusal.value.todo
+
+
+@pytest.mark.parametrize(
+    ("name", "enter"), [("reversing", "stop"), ("stopped", "stop"), ("released", "stop"), ("offered", "handover"), ("accepted", "start"), ("decided", "start")]
+)
+def test_a_failback_goes_on_where_it_stopped(name: str, enter: str) -> None:
+    told = decision("failback", chapter(name))
+    assert (told.enter, told.fresh) == (enter, name == "reversing")
+
+
+def test_each_attempt_gets_a_greater_number() -> None:
+    world = World().reversing()
+    told = decision("failback", world)
+    assert told.attempt > max(record.attempt[1] for record in world.record.values())
+
+
+@pytest.mark.parametrize(("lag", "says"), [(1001, "1001 bytes"), ("unknown", "unknown")])
+def test_lag_gate(lag: int | str, says: str) -> None:
+    with pytest.raises(XdrError, match=says) as refusal:
+        decision("failback", World().reversing(lag))
+    assert refusal.value.code == "gate_refused"
+
+
+def test_failover_of_a_site_that_does_not_answer_needs_the_attestation() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    with pytest.raises(XdrError, match="fra does not answer") as refusal:
+        decision("failover", world)
+    assert refusal.value.code == "gate_refused"
+    assert decision("failover", world, attestation="ann saw it dark").proceed
+
+
+def test_attestation_of_a_site_that_answers_is_refused() -> None:
+    with pytest.raises(XdrError, match="fra answers"):
+        decision("failover", World().active(), attestation="it is off, I think")
+
+
+@pytest.mark.parametrize(("action", "dead"), [("failback", "primary"), ("failback", "witness"), ("failover", "witness"), ("rollback", "dr")])
+def test_hosts_that_an_action_needs(action: str, dead: str) -> None:
+    world = World().stopped() if action == "rollback" else World().reversing() if action == "failback" else World().active()
+    world.dead = {dead}
+    with pytest.raises(XdrError, match="not answer") as refusal:
+        decision(action, world)
+    assert refusal.value.code == "not_reached"
+
+
+def test_rollback_before_the_offer_does_not_need_the_primary() -> None:
+    world = World().released()
+    world.dead = {"primary"}
+    assert decision("rollback", world).proceed
+
+
+def test_rollback_of_an_offer_needs_the_primarys_word() -> None:
+    world = World().offered()
+    world.dead = {"primary"}
+    with pytest.raises(XdrError, match="fra does not answer"):
+        decision("rollback", world)
+
+
+def test_run_pins_its_plan() -> None:
+    with pytest.raises(XdrError, match="edited") as refusal:
+        decision("failback", World().stopped(), plan={**PLAN, "hash": "h2"})
+    assert refusal.value.code == "gate_refused"
+
+
+def test_resource_leaves_a_plan_only_while_it_is_active() -> None:
+    def reads_with_one_more(world: World) -> dict[str, dict[str, Any]]:
+        reads = world.reads()
+        reads["ams"]["registered"] = {"instances": {"orders-db": {}, "cart": {}}}
+        return reads
+
+    away = reads_with_one_more(World().reversing())
+    with pytest.raises(XdrError, match="cart left the plan"):
+        decide("replicate", PLAN, derive(PLAN, away), away, {})
+    home = reads_with_one_more(World().active())
+    assert decide("replicate", PLAN, derive(PLAN, home), home, {}).proceed
+
+
+@pytest.mark.parametrize(
+    ("name", "dead", "policy", "remedy"),
+    [
+        ("stopped", None, "rollback", "undo"),
+        ("released", None, "rollback", "undo"),
+        ("released", "primary", "rollback", "undo"),
+        ("released", None, "commit", "undo"),
+        ("released", "dr", "rollback", "wait"),
+        ("released", "witness", "rollback", "wait"),
+        ("offered", None, "rollback", "undo"),
+        ("offered", "primary", "rollback", "wait"),
+        ("accepted", None, "rollback", "undo"),
+        ("decided", None, "rollback", "undo"),
+        ("decided", None, "hold", "hold"),
+        ("decided", None, "commit", "commit"),
+        ("decided", "dr", "rollback", "forward"),
+        ("decided", "primary", "rollback", "wait"),
+        ("switching", None, "rollback", "forward"),
+    ],
+)
+def test_what_follows_a_failure(name: str, dead: str | None, policy: str, remedy: str) -> None:
+    world = chapter(name)
+    world.dead = {dead} if dead else set()
+    plan = {**PLAN, "failback": {"on_failed_health": policy}}
+    told = recover(plan, derive(plan, world.reads()))
+    assert told.remedy == remedy
+    assert told.told

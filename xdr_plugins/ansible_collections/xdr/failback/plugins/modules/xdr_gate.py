@@ -1,0 +1,90 @@
+#!/usr/bin/python
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Documentation of xdr_gate; the work is in the action plugin of the same name, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdr_gate
+short_description: Decide whether an action may begin on a plan
+description:
+  - Derives the plan's state from the ownership records and the replication status that the role C(gate) has read from the plan's hosts.
+  - Lets the action begin, finds that there is nothing to do, or fails with the reason.
+  - Runs on the controller and changes nothing.
+version_added: 0.1.0
+author: The XDR developers
+options:
+  action:
+    description: What is to be done; V(recover) decides what follows a move that has failed.
+    type: str
+    required: true
+    choices: [status, verify_primary, start, reverse_replication, replicate, failback, rollback, reprotect, failover, recover]
+  plan:
+    description: Name of the plan.
+    type: str
+    required: true
+  attestation:
+    description: For a failover of a site that does not answer, who saw that it is off and how.
+    type: str
+    default: ""
+  run_id:
+    description: Name of the run; made from the date when empty.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: It changes nothing in either mode.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Ask whether the failback may begin
+  xdr.failback.xdr_gate:
+    action: failback
+    plan: webshop
+  run_once: true
+  register: xdr_gate
+"""
+
+RETURN = r"""
+proceed:
+  description: Whether there is something to do.
+  type: bool
+  returned: success
+reason:
+  description: Why there is nothing to do, or where a run that began before goes on.
+  type: str
+  returned: success
+enter:
+  description: Where a move enters, V(stop), V(handover) or V(start).
+  type: str
+  returned: success
+attempt:
+  description: The number that the run is to claim.
+  type: int
+  returned: success
+run_id:
+  description: Name of the run.
+  type: str
+  returned: success
+remedy:
+  description: What follows a move that has failed, V(undo), V(commit), V(hold), V(forward) or V(wait).
+  type: str
+  returned: with action V(recover)
+told:
+  description: What is so now and the next safe action, for the operator.
+  type: str
+  returned: with action V(recover)
+xdr_view:
+  description: State, owner, epoch, lag and unfinished run of the plan, as its hosts' records say.
+  type: dict
+  returned: when the hosts were read
+xdr_code:
+  description: Kind of the refusal, V(gate_refused), V(wrong_state) or V(not_reached).
+  type: str
+  returned: failure
+"""

@@ -1,0 +1,85 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What follows when a move has failed: undo, hold, commit, or nothing that a program may decide."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import State, View
+
+
+class Remedy(StrEnum):
+    UNDO = "undo"
+    COMMIT = "commit"
+    HOLD = "hold"
+    FORWARD = "forward"
+    WAIT = "wait"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    remedy: Remedy
+    told: str  # one or two sentences for the operator: what is so now, and the next safe action
+
+    def to_json(self) -> dict[str, Any]:
+        return {"remedy": str(self.remedy), "told": self.told}
+
+
+def recover(plan: Mapping[str, Any], view: View) -> Recovery:
+    """Decide from where the records say that the move stopped.
+
+    Before the witness's offer, and after an offer that can be declined, the move is undone. After the hand-over
+    the plan's ``on_failed_health`` decides. Once the traffic may have moved it only goes forward.
+    """
+    run = view.run
+    if view.state is State.SPLIT_BRAIN:
+        return Recovery(Remedy.WAIT, f"Nothing was undone: {view.why}. A person decides which side is kept")
+    if run is None:
+        return Recovery(Remedy.WAIT, "The run had not begun; nothing was changed")
+    source, target = ("primary", "dr") if run["action"] == "failover" else ("dr", "primary")
+    dead = {site: plan["sites"][site]["record_host"] in view.unreachable for site in (source, target)}
+    if "switch_traffic" in run["phases"]:
+        return Recovery(Remedy.FORWARD, f"The traffic may have moved to {target} already: run {run['action']} again, it goes on from there")
+    if plan["witness"] in view.unreachable or dead[source]:
+        return _stay(plan, view, run, source, target, dead[source])
+    if view.owner == target:
+        return _policy(plan, view, run, target, dead[target])
+    if view.owner is None and _offered(view, target) and dead[target]:
+        return Recovery(
+            Remedy.WAIT,
+            f"{target} was offered epoch {view.offer['epoch'] if view.offer else '?'} and does not answer: everything stays fenced until it does, then run "
+            f"{run['action']} again or roll back",
+        )
+    return Recovery(Remedy.UNDO, f"The move was undone: the services run on the {source} site again, and no write was lost")
+
+
+def _offered(view: View, target: str) -> bool:
+    return bool(view.offer and not view.offer["decided"] and view.offer["to"] == target)
+
+
+def _stay(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], source: str, target: str, source_dead: bool) -> Recovery:
+    missing = plan["sites"][source]["record_host"] if source_dead else plan["witness"]
+    again = f"Run {run['action']} again when {missing} answers, it goes on where it stopped"
+    if view.owner == target:
+        return Recovery(Remedy.FORWARD, f"{target} owns the plan and {missing} does not answer, so the move cannot be undone. {again}")
+    return Recovery(Remedy.WAIT, f"Nothing was undone, {missing} does not answer. {again}, or roll back then")
+
+
+def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target: str, target_dead: bool) -> Recovery:
+    policy = plan["failback"]["on_failed_health"]
+    if target_dead:
+        return Recovery(Remedy.WAIT, f"{target} owns the plan and does not answer: run {run['action']} again when it does")
+    if run["action"] == "failover":
+        return Recovery(Remedy.FORWARD, "The DR site owns the plan: mend what failed and run failover again, it goes on from there")
+    if policy == "hold":
+        return Recovery(Remedy.HOLD, f"The plan is HALTED with its services on the {target} site, no client is routed there: run failback again, or rollback")
+    if policy == "commit":
+        return Recovery(Remedy.COMMIT, f"The plan's policy is commit: the traffic goes to the {target} site in spite of the failure")
+    return Recovery(
+        Remedy.UNDO,
+        "The move was undone: the services run on the DR site again; what the primary site wrote meanwhile is kept as recovery point before-rollback",
+    )
