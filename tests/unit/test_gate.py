@@ -20,7 +20,19 @@ def decision(action: str, world: World, plan: dict[str, Any] = PLAN, **options: 
 
 ALLOWED = {
     "start": {"new", "active", "failed_over", "reversing", "home"},
-    "verify_primary": {"new", "active", "failed_over", "reversing", "stopped", "released", "offered", "accepted", "decided", "switching", "home"},
+    "verify_primary": {
+        "new",
+        "active",
+        "failed_over",
+        "reversing",
+        "stopped",
+        "released",
+        "offered",
+        "accepted",
+        "decided",
+        "switching",
+        "home",
+    },
     "reverse_replication": {"failed_over"},
     "replicate": {"active", "reversing"},
     "failback": {"reversing", "stopped", "released", "offered", "accepted", "decided", "switching"},
@@ -62,7 +74,15 @@ def test_each_action_in_each_chapter_of_the_story(action: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "enter"), [("reversing", "stop"), ("stopped", "stop"), ("released", "stop"), ("offered", "handover"), ("accepted", "start"), ("decided", "start")]
+    ("name", "enter"),
+    [
+        ("reversing", "stop"),
+        ("stopped", "stop"),
+        ("released", "stop"),
+        ("offered", "handover"),
+        ("accepted", "start"),
+        ("decided", "start"),
+    ],
 )
 def test_a_failback_goes_on_where_it_stopped(name: str, enter: str) -> None:
     told = decision("failback", chapter(name))
@@ -96,7 +116,9 @@ def test_attestation_of_a_site_that_answers_is_refused() -> None:
         decision("failover", World().active(), attestation="it is off, I think")
 
 
-@pytest.mark.parametrize(("action", "dead"), [("failback", "primary"), ("failback", "witness"), ("failover", "witness"), ("rollback", "dr")])
+@pytest.mark.parametrize(
+    ("action", "dead"), [("failback", "primary"), ("failback", "witness"), ("failover", "witness"), ("rollback", "dr")]
+)
 def test_hosts_that_an_action_needs(action: str, dead: str) -> None:
     world = World().stopped() if action == "rollback" else World().reversing() if action == "failback" else World().active()
     world.dead = {dead}

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery, state_machine
 
@@ -35,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             plan = _plan(variables, arguments["plan"])
             # a host that left the play has no second reading, and so counts as unreachable whatever it said at first
-            source = "xdr_reread" if arguments["action"] == "recover" else "xdr_read"
+            source = "move_reread" if arguments["action"] == "recover" else "gate_read"
             reads = {host: _read(variables["hostvars"][host], source) for host in variables["ansible_play_hosts_all"]}
             view = state_machine.derive(plan, reads)
             if arguments["action"] == "recover":
@@ -64,7 +63,7 @@ def _plan(variables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _read(host: Mapping[str, Any], source: str) -> dict[str, Any]:
     """What was registered on one host: the record, and the replication where the plan is registered."""
     ownership = host.get(source) or {}
-    replication = host.get("xdr_replication") or {}
+    replication = host.get("gate_replication") or {}
     return {
         "reachable": bool(ownership) and not ownership.get("unreachable", False),
         "record": ownership.get("record"),

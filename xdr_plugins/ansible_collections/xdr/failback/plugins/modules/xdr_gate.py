@@ -47,7 +47,7 @@ EXAMPLES = r"""
     action: failback
     plan: webshop
   run_once: true
-  register: xdr_gate
+  register: gate_result
 """
 
 RETURN = r"""

@@ -15,6 +15,8 @@ Plan = Mapping[str, Any]
 Options = Mapping[str, Any]
 
 REVERSED = (State.REVERSING, State.READY)
+MOVING = (State.FAILING_BACK, State.ROLLING_BACK, State.HALTED)
+ONLY_LOOKS = ("status", "verify_primary")
 HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
 
 
@@ -28,6 +30,7 @@ class Decision:
     attempt: int
     enter: str = "stop"
     fresh: bool = True  # a new run, not a resumed one
+    claims: bool = True  # False: the action only looks, it takes nothing over from a run that is under way
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -47,7 +50,7 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
         _same_plan(plan, view, reads)
     proceed, reason = rule(plan, view, options)
     resumed = view.run is not None and view.run["action"] == action
-    return Decision(proceed, reason, view.attempt + 1, _entry(action, view), fresh=not resumed)
+    return Decision(proceed, reason, view.attempt + 1, _entry(action, view), fresh=not resumed, claims=action not in ONLY_LOOKS)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -116,10 +119,8 @@ def _verify_primary(plan: Plan, view: View, options: Options) -> tuple[bool, str
 def _start(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.epoch == 0:
         return True, "the plan has no owner yet: the primary site becomes its first"
-    if view.owner and view.run is None:
+    if view.owner and view.state not in MOVING:
         return True, f"{view.owner} owns the plan"
-    if view.run and view.run["action"] == "start":
-        return True, "the start that began is finished"
     raise _wrong("start", view, "Finish or roll back the run that has not ended; xdr status names it")
 
 
@@ -132,8 +133,8 @@ def _reverse_replication(plan: Plan, view: View, options: Options) -> tuple[bool
 
 
 def _replicate(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.run and view.run["action"] != "replicate":
-        return False, f"gives way to {view.run['action']}, run {view.run['id']}"
+    if view.state in MOVING:
+        return False, f"a cycle gives way to the move that is under way ({view.state})"
     if view.state in (State.ACTIVE, State.REPROTECTING, *REVERSED):
         return True, ""
     raise _wrong("replicate", view, "Protect the plan first (reprotect), or reverse replication after a failover")

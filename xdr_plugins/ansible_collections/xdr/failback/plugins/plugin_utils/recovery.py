@@ -49,11 +49,11 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
     if view.owner == target:
         return _policy(plan, view, run, target, dead[target])
     if view.owner is None and _offered(view, target) and dead[target]:
-        return Recovery(
-            Remedy.WAIT,
-            f"{target} was offered epoch {view.offer['epoch'] if view.offer else '?'} and does not answer: everything stays fenced until it does, then run "
-            f"{run['action']} again or roll back",
-        )
+        epoch = view.offer["epoch"] if view.offer else "?"
+        fenced = f"{target} was offered epoch {epoch} and does not answer: everything stays fenced until it does"
+        return Recovery(Remedy.WAIT, f"{fenced}. Then run {run['action']} again, or roll back")
+    if not any(phase.startswith("stop_services") for phase in run["phases"]):
+        return Recovery(Remedy.UNDO, f"Nothing was stopped: the services run on the {source} site as before")
     return Recovery(Remedy.UNDO, f"The move was undone: the services run on the {source} site again, and no write was lost")
 
 
@@ -76,10 +76,11 @@ def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target:
     if run["action"] == "failover":
         return Recovery(Remedy.FORWARD, "The DR site owns the plan: mend what failed and run failover again, it goes on from there")
     if policy == "hold":
-        return Recovery(Remedy.HOLD, f"The plan is HALTED with its services on the {target} site, no client is routed there: run failback again, or rollback")
+        return Recovery(
+            Remedy.HOLD,
+            f"The plan is HALTED with its services on the {target} site, no client is routed there: run failback again, or rollback",
+        )
     if policy == "commit":
         return Recovery(Remedy.COMMIT, f"The plan's policy is commit: the traffic goes to the {target} site in spite of the failure")
-    return Recovery(
-        Remedy.UNDO,
-        "The move was undone: the services run on the DR site again; what the primary site wrote meanwhile is kept as recovery point before-rollback",
-    )
+    kept = "what the primary site wrote meanwhile is kept as recovery point before-rollback"
+    return Recovery(Remedy.UNDO, f"The move was undone: the services run on the DR site again; {kept}")

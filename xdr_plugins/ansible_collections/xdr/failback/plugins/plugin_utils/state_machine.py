@@ -140,7 +140,7 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
     if state is None and owner is None and run is None:
         state, why = State.NO_OWNER, "ownership was released and nobody accepted it, and no run is at work on it"
     if state is None:
-        state, why = _status(newest, lag, compared, plan)
+        state, why = _status(newest, owner, lag, compared, plan)
     return View(
         state=state,
         owner=owner,
@@ -202,10 +202,12 @@ def _newest(
     return mine or max(known, key=lambda r: (r["epoch"], r["status_since"] or 0), default=None)
 
 
-def _status(newest: Mapping[str, Any] | None, lag: Lag, compared: bool, plan: Mapping[str, Any]) -> tuple[State, str]:
+def _status(newest: Mapping[str, Any] | None, owner: str | None, lag: Lag, compared: bool, plan: Mapping[str, Any]) -> tuple[State, str]:
     if newest is None or not newest["status"]:
         return State.UNPROTECTED, "no run has finished on this plan yet"
     state = State(newest["status"])
+    if owner == "dr" and state in (State.ACTIVE, State.REPROTECTING, State.UNPROTECTED, State.FAILED_BACK):
+        return State.FAILED_OVER, "the DR site owns the plan, the failover has not been finished"
     if state is State.REVERSING and lag.bytes is not None and lag.bytes <= plan["replication"]["ready_below"]:
         return State.READY, f"{lag.bytes} bytes behind, ready below {plan['replication']['ready_below']}"
     return state, _reason(state, lag, compared)

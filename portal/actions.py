@@ -1,0 +1,93 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The actions on a plan: which playbook each is, and how it is run from here."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .hosts import Host, load_hosts
+from .runs import RunRequest, new_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .events import Event, Listener
+    from .results import RunResult
+
+
+ALL_PLANS = "all-plans"  # what a run over all of them is filed under
+
+
+@dataclass(frozen=True)
+class Action:
+    """``exclusive``: it changes something, so it must be its plan's only run."""
+
+    name: str  # as on the command line
+    playbook: str
+    help: str
+    exclusive: bool = True
+
+
+ACTIONS = {
+    action.name: action
+    for action in (
+        Action("start", "start.yml", "Start a plan where it is owned; a new plan gets the primary site as its first owner."),
+        Action("verify-primary", "verify_primary.yml", "Check that the primary site can take the plan back.", exclusive=False),
+        Action("reverse-replication", "reverse_replication.yml", "Replicate from the DR site to the primary site."),
+        Action("replicate", "replicate.yml", "Run one replication cycle, in the direction in which the plan replicates."),
+        Action("failback", "failback.yml", "Bring the plan home to the primary site."),
+        Action("failover", "failover.yml", "Run the plan on the DR site."),
+        Action("reprotect", "reprotect.yml", "Protect the primary site from the DR site."),
+        Action("rollback", "rollback.yml", "Undo a failback that has begun; services up on the DR site."),
+        Action("status", "status.yml", "Read the state of a plan.", exclusive=False),
+        Action("site-test", "site_test.yml", "Test the connectivity and health of every site.", exclusive=False),
+    )
+}
+
+
+def request(
+    action: str, plan: str, inventory: Path, *, attestation: str = "", check: bool = False, extra: dict[str, Any] | None = None
+) -> RunRequest:
+    """The run of an action. A check run changes nothing and shows the differences."""
+    kind = ACTIONS[action]
+    variables: dict[str, Any] = {"plan": plan} if plan else {}
+    if attestation:
+        variables["xdr_attestation"] = attestation
+    return RunRequest(
+        action=action,
+        plan=plan or ALL_PLANS,
+        playbook=kind.playbook,
+        inventory=inventory.resolve(),
+        extra_vars=variables,
+        check=check,
+        diff=check,
+        exclusive=kind.exclusive,
+        run_id=new_run_id(action),
+    )
+
+
+def execute(wanted: RunRequest, on_event: Listener | None = None, stop: threading.Event | None = None) -> RunResult:
+    """Run it, with the progress of the site hosts among its events. Raises XdrError (run_active)."""
+    from .runner import launch  # here, so that the rest of the command line starts without it
+
+    wanted = replace(wanted, run_id=wanted.run_id or new_run_id(wanted.action))
+    return launch(wanted, on_event, feed=_progress(wanted) if wanted.exclusive else None, stop=stop)
+
+
+def _progress(wanted: RunRequest) -> Callable[[Callable[[Event], None]], AbstractContextManager[object]]:
+    from .tail import Tails
+
+    group = f"xdr_{wanted.plan}".replace("-", "_")
+
+    def hosts() -> list[Host]:
+        return [host for host in load_hosts(wanted.inventory, project=wanted.project, var=wanted.var).values() if group in host.groups]
+
+    def feed(add: Callable[[Event], None]) -> AbstractContextManager[object]:
+        return Tails(hosts, wanted.run_id, lambda host, line: add({**line, "kind": "progress", "what": line.get("kind"), "host": host}))
+
+    return feed

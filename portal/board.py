@@ -1,0 +1,161 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What a run looks like while it goes on: gathered from its events, drawn live or told line by line."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import units
+from .events import Event
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COLOURS = {"Validated": "green", "Failed": "red", "Stopping": "yellow", "Recovering": "cyan", "Syncing": "cyan"}
+_MARKS = {"ok": "[green]✔[/]", "changed": "[green]✔[/]", "failed": "[red]✘[/]", "running": "[cyan]▸[/]"}
+
+
+@dataclass
+class Volume:
+    done: int
+    total: int
+    rate: int  # bytes/s
+
+    @property
+    def eta(self) -> float | None:
+        return (self.total - self.done) / self.rate if self.rate > 0 else None
+
+    def line(self) -> str:
+        text = f"{units.size(self.done)} of {units.size(self.total)}"
+        if self.done < self.total and self.rate:
+            return f"{text}, {self.rate / 2**20:.1f} MiB/s, {units.seconds(self.eta)} to go"
+        return text
+
+
+@dataclass
+class Phase:
+    name: str
+    begin: float
+    end: float
+    result: str = "running"
+
+
+class Board:
+    """The state of a run's display. ``add`` is called from the run's threads, ``render`` from rich's."""
+
+    def __init__(self, title: str = "") -> None:
+        self.title = title
+        self.phases: dict[str, Phase] = {}
+        self.volumes: dict[str, Volume] = {}
+        self.resources: dict[str, str] = {}
+        self.current: str | None = None
+        self.over = False
+        self._lock = threading.Lock()
+
+    def add(self, event: Event) -> None:
+        with self._lock:
+            match event["kind"]:
+                case "task":
+                    self._enter(event)
+                case "result" if event["step"]:
+                    self._result(event)
+                case "progress":
+                    self._progress(event)
+                case "ended":
+                    self.over = True
+                    self._close()
+
+    def _enter(self, event: Event) -> None:
+        if event["step"] != self.current:
+            self._close()
+            self.current = event["step"]
+
+    def _result(self, event: Event) -> None:
+        if event["status"] == "skipped":
+            return
+        begin = event["begin"] or event["at"]
+        phase = self.phases.setdefault(event["step"], Phase(event["step"], begin, event["at"]))
+        phase.end = event["end"] or event["at"]
+        if event["status"] in ("failed", "unreachable"):
+            phase.result = "failed"
+
+    def _close(self) -> None:
+        phase = self.phases.get(self.current or "")
+        if phase and phase.result == "running":
+            phase.result = "ok"
+
+    def _progress(self, event: Event) -> None:
+        if event["what"] == "bytes":
+            self.volumes[event["volume"]] = Volume(event["done"], event["total"], event["rate"])
+        elif event["what"] == "resource":
+            self.resources[event["resource"]] = event["state"]
+
+    def render(self) -> Table:
+        from rich.table import Table
+
+        with self._lock:
+            grid = Table.grid(padding=(0, 2))
+            if self.title:
+                grid.add_row(f"[bold]{self.title}[/]")
+            for phase in self.phases.values():
+                grid.add_row(f" {_MARKS[phase.result]} {phase.name}", f"[dim]{units.seconds(phase.end - phase.begin)}[/]")
+            if self.current and self.current not in self.phases and not self.over:
+                grid.add_row(f" {_MARKS['running']} {self.current}", "")
+            for name, volume in self.volumes.items():
+                grid.add_row(f"   [dim]volume[/] {name}", volume.line())
+            for name, state in self.resources.items():
+                grid.add_row(f"   [dim]resource[/] {name}", f"[{_COLOURS.get(state, 'white')}]{state}[/]")
+            return grid
+
+
+class Lines:
+    """The same for a log: a line when a phase ends, a resource changes or something fails, at most one a second for a volume."""
+
+    every = 1.0
+
+    def __init__(self, say: Callable[[str], None], title: str = "") -> None:
+        self._say, self._board = say, Board()
+        self._told: dict[str, tuple[float, Any]] = {}
+        self._title = title
+
+    def add(self, event: Event) -> None:
+        if event["kind"] == "started":
+            self._say(self._title or f"{event['action']} {event['plan']}: run {event['run']}")
+        leaving = self._board.current
+        self._board.add(event)
+        match event["kind"]:
+            case "task" | "ended" if leaving and (event["kind"] == "ended" or event["step"] != leaving):
+                self._phase(leaving)
+            case "progress":
+                self._progress(event)
+            case "result" if event["status"] in ("failed", "unreachable"):
+                self._say(f"  {event['host']}: {event['status']}: {event.get('msg', '')}"[:500])
+
+    def _phase(self, name: str) -> None:
+        phase = self._board.phases.get(name)
+        if phase:
+            self._say(f"  {name}: {phase.result}, {units.seconds(phase.end - phase.begin)}")
+
+    def _progress(self, event: Event) -> None:
+        now = time.monotonic()
+        name = event.get("volume") or event.get("resource") or ""
+        at, before = self._told.get(name, (0.0, None))
+        if event["what"] == "bytes":
+            volume = self._board.volumes[name]
+            ended = volume.done >= volume.total
+            text = f"  volume {name}: {volume.line()}"
+            if text == before or (now - at < self.every and not ended):
+                return
+        elif event["what"] == "resource":
+            text = f"  {name}: {event['state']}"
+            if text == before:
+                return
+        else:
+            return
+        self._told[name] = (now, text)
+        self._say(text)

@@ -1,0 +1,101 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Plans as the command line names and shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from . import units
+from .plans import load
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Plan = Mapping[str, Any]
+
+
+def all_plans(inventory: Path) -> dict[str, Plan]:
+    """The compiled plans of the environment. Raises XdrError naming file, line and field of what is wrong."""
+    if not inventory.exists():
+        raise XdrError("there is no such inventory", where=str(inventory), todo="Give one with -i, or make the lab's with: xdr lab up")
+    return dict(load(inventory).plans)
+
+
+def one_plan(name: str, inventory: Path) -> Plan:
+    plans = all_plans(inventory)
+    if name not in plans:
+        raise XdrError(
+            f"no plan is named {name!r}", where=str(inventory), todo=f"It has: {', '.join(sorted(plans)) or 'none'}", code="usage"
+        )
+    return plans[name]
+
+
+def validate(what: str, inventory: Path) -> Iterator[str]:
+    """A line for each plan that is valid: of a file (with the others of its environment), by name, or all.
+
+    Raises XdrError, code invalid, naming file, line, field and what is expected.
+    """
+    path = Path(what)
+    if what and (path.exists() or path.suffix in (".yml", ".yaml")):
+        plans = _beside(path)
+    else:
+        plans = {what: one_plan(what, inventory)} if what else all_plans(inventory)
+    for plan in plans.values():
+        yield describe(plan)
+
+
+def _beside(path: Path) -> dict[str, Plan]:
+    """The plans of a file's environment that the file defines."""
+    if not path.is_file():
+        raise XdrError("there is no such file", where=str(path), code="usage")
+    environment = path.resolve().parent.parent
+    if not (environment / "plans.yml").is_file():
+        raise XdrError(
+            "it is in no environment",
+            where=str(path),
+            todo="A plan belongs into the folder plans/ beside an environment's plans.yml, which names its sites",
+            code="usage",
+        )
+    return {name: plan for name, plan in all_plans(environment).items() if Path(plan["file"]).name == path.name}
+
+
+def describe(plan: Plan) -> str:
+    resources = [resource for group in plan["start_order"] for resource in group["resources"]]
+    volumes = sum(len(resource["volumes"]) for resource in resources)
+    groups = len(plan["start_order"])
+    return f"{plan['name']}: valid, {groups} groups, {len(resources)} resources, {volumes} volumes ({plan['file']})"
+
+
+def site_names(plan: Plan) -> dict[str, str]:
+    """Role → display name."""
+    return {role: site["name"] for role, site in plan["sites"].items()}
+
+
+def render(plan: Plan) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    replication, failback = plan["replication"], plan["failback"]
+    facts.add_row("[bold]plan[/]", f"[bold]{plan['name']}[/]  {plan['file']}")
+    facts.add_row("sites", ", ".join(f"{role} {site['name']} ({', '.join(site['hosts'])})" for role, site in plan["sites"].items()))
+    facts.add_row("witness", plan["witness"])
+    facts.add_row("targets", f"RPO {units.seconds(plan['targets']['rpo'])}, RTO {units.seconds(plan['targets']['rto'])}")
+    facts.add_row(
+        "replication", f"every {units.seconds(replication['interval'])}, ready for failback below {units.size(replication['ready_below'])}"
+    )
+    facts.add_row("failback", f"failed health checks: {failback['on_failed_health']}, deadline {units.seconds(failback['deadline'])}")
+    order = Table(box=None, padding=(0, 2), header_style="dim")
+    for title in ("starts", "group", "resource", "hosts", "driver", "volumes"):
+        order.add_column(title)
+    for group in plan["start_order"]:
+        for number, one in enumerate(group["resources"]):
+            first = (str(group["priority"]), group["name"]) if number == 0 else ("", "")
+            volumes = ", ".join(volume["name"] for volume in one["volumes"])
+            order.add_row(*first, one["name"], f"{one['hosts']['primary']} | {one['hosts']['dr']}", one["instance"]["driver"], volumes)
+    return Group(facts, "", order, f"[dim]stops in reverse: {', '.join(plan['stop_order'])}[/]")

@@ -1,0 +1,61 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Shows runs on the terminal: live where there is one, as lines where there is none. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import units
+from .board import Board, Lines
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from .events import Listener
+    from .results import RunResult
+
+
+def console(*, stderr: bool = True) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+
+
+@contextlib.contextmanager
+def watching(title: str, on: Console | None = None) -> Iterator[Listener]:
+    """Shows a run while it lasts; gives what takes its events."""
+    on = on or console()
+    if not on.is_terminal:
+        yield Lines(lambda text: print(text, file=sys.stderr, flush=True), title).add
+        return
+    from rich.live import Live
+
+    board = Board(title)
+    with Live(get_renderable=board.render, console=on, refresh_per_second=4):
+        yield board.add
+
+
+def summary(result: RunResult) -> str:
+    """One line for a run that ended well."""
+    if result.reason:
+        return f"{result.action} {result.plan}: nothing to do, {result.reason}"
+    took = units.seconds(result.seconds)
+    return f"{result.action} {result.plan}: done in {took}, {result.changed} changes, state {result.state or units.UNKNOWN}"
+
+
+def show(renderable: RenderableType) -> None:
+    """The answer of a command, on stdout."""
+    console(stderr=False).print(renderable)
+
+
+def show_json(document: Any) -> None:
+    print(json.dumps(document, indent=2), flush=True)
+
+
+def complain(sentence: str) -> None:
+    print(f"xdr: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,203 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What came of a run: gathered from its events, and turned into an exit code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from .events import Event
+
+EXIT_CODES = {"gate_refused": 10, "run_active": 11, "wrong_state": 12, "not_reached": 4, "usage": 5}
+FAILED = 2
+_PLAYBOOK_CODES = (1, 2, 4, 5)  # ansible-playbook's own: error, hosts failed, unreachable or unparsable, bad options
+STOPPED = (
+    "the run was stopped. What it had finished is marked in the sites' records: "
+    "xdr status shows where it stands, the same command goes on from there"
+)
+_OWN_SENTENCES = ("ansible.builtin.fail", "ansible.builtin.assert")
+
+
+@dataclass
+class Step:
+    """A phase of a run; ``seconds`` from its first task's start to its last one's end."""
+
+    name: str
+    begin: float
+    end: float
+    result: str = "ok"  # ok, changed or failed
+
+    @property
+    def seconds(self) -> float:
+        return round(self.end - self.begin, 3)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "seconds": self.seconds, "result": self.result}
+
+
+@dataclass(frozen=True)
+class Failure:
+    host: str
+    step: str | None
+    code: str  # xdr_code, or "" where a part of Ansible failed
+    sentence: str
+    unreachable: bool = False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """``results``: every item that a module answered for, in order: ``{"host", "step", "module", …the item}``;
+    ``view``: the plan as the run's gate read it, before anything was changed (state_machine.View as JSON), or None;
+    ``state``: the plan's state as last recorded by a site in this run, else that of the view;
+    ``error``: one sentence, empty when the run ended well; ``changed``: how many tasks changed something."""
+
+    run_id: str
+    action: str
+    plan: str
+    exit_code: int
+    code: str
+    error: str
+    stopped: bool
+    seconds: float
+    changed: int
+    steps: list[Step] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[Event] = field(default_factory=list)
+    view: dict[str, Any] | None = None
+    state: str = ""
+    reason: str = ""  # why there was nothing to do
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+    def step(self, name: str) -> Step | None:
+        return next((step for step in self.steps if step.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        document.pop("answers")
+        document["steps"] = [step.to_json() for step in self.steps]
+        return document
+
+
+class Collector:
+    """Listens to a run's events and keeps what its result needs."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Step] = {}
+        self.failures: list[Failure] = []
+        self.results: list[dict[str, Any]] = []
+        self.answers: list[Event] = []
+        self.lines: list[str] = []
+        self.view: dict[str, Any] | None = None
+        self.state = ""
+        self.reason = ""
+        self.changed = 0
+        self._dark: set[str] | None = None  # hosts that were unreachable and not allowed to be
+
+    def add(self, event: Event) -> None:
+        match event["kind"]:
+            case "result":
+                self._result(event)
+            case "recap":
+                self._dark = set(event["dark"])
+            case "message" if event["level"] in ("line", "error"):
+                self.lines.append(event["text"])
+
+    def _result(self, event: Event) -> None:
+        status = event["status"]
+        self.changed += status == "changed"
+        if status in ("failed", "unreachable"):
+            self.failures.append(_failure(event))
+        if status != "skipped" and event["step"]:
+            self._time(event)
+        if event["module"].startswith("xdr.failback."):
+            self.answers.append(event)
+            origin = {"host": event["host"], "step": event["step"], "module": event["module"].rpartition(".")[2]}
+            self.results.extend({**origin, **item} for item in event.get("results", []) if isinstance(item, dict))
+        if event.get("xdr_view"):
+            self.view = event["xdr_view"]
+            self.state = event["xdr_view"]["state"]
+            self.reason = str(event.get("reason") or "") if event.get("proceed") is False else ""
+        elif isinstance(event.get("record"), dict) and event["module"].endswith(".xdr_ownership"):
+            self.state = event["record"].get("status") or self.state
+
+    def _time(self, event: Event) -> None:
+        end = event["end"] or event["at"]
+        begin = event["begin"] or end - event["seconds"]
+        step = self.steps.setdefault(event["step"], Step(event["step"], begin, end))
+        step.begin, step.end = min(step.begin, begin), max(step.end, end)
+        if event["status"] in ("failed", "unreachable"):
+            step.result = "failed"
+        elif event["status"] == "changed" and step.result == "ok":
+            step.result = "changed"
+
+    def cause(self) -> Failure | None:
+        """The first failure that counts: an unreachable host that the playbook tolerated does not."""
+        counted = [one for one in self.failures if not one.unreachable or self._dark is None or one.host in self._dark]
+        return next((one for one in counted if one.code), counted[0] if counted else None)
+
+    def finish(self, *, run_id: str, action: str, plan: str, rc: int | None, stopped: bool, seconds: float) -> RunResult:
+        cause = self.cause()
+        code = exit_code(rc, cause, stopped)
+        return RunResult(
+            run_id=run_id,
+            action=action,
+            plan=plan,
+            exit_code=code,
+            code=cause.code if cause and code else "",
+            error=self._error(code, rc, cause, stopped),
+            stopped=stopped,
+            seconds=round(seconds, 3),
+            changed=self.changed,
+            steps=list(self.steps.values()),
+            failures=self.failures if code else [],
+            results=self.results,
+            answers=self.answers,
+            view=self.view,
+            state=self.state,
+            reason=self.reason,
+        )
+
+    def _error(self, code: int, rc: int | None, cause: Failure | None, stopped: bool) -> str:
+        if code == 0:
+            return ""
+        if stopped:
+            return STOPPED
+        if cause is None:
+            return " ".join(self.lines[-3:])[:1000] or f"ansible-playbook ended with {rc}"
+        last = self.failures[-1].sentence
+        return last if cause.sentence in last else f"{cause.sentence} — {last}"
+
+
+def _failure(event: Event) -> Failure:
+    said = " ".join(str(event.get("msg") or "no reason was given").split())
+    own = "xdr_code" in event or event["module"] in _OWN_SENTENCES
+    sentence = said if own else f"{event['host']}: {event['task']}: {said}"
+    return Failure(event["host"], event["step"], str(event.get("xdr_code", "")), sentence, event["status"] == "unreachable")
+
+
+def exit_code(rc: int | None, cause: Failure | None, stopped: bool) -> int:
+    """The command line's exit code for a run: ansible-playbook's, or the one of the rule that refused it."""
+    if stopped:
+        return 1
+    if rc == 0:
+        return 0
+    if cause is None:
+        return rc if rc in _PLAYBOOK_CODES else 1
+    return EXIT_CODES.get(cause.code, 4 if cause.unreachable else FAILED)
+
+
+def code_of(error: XdrError) -> int:
+    """The exit code of a failure that happened outside a run."""
+    return EXIT_CODES.get(error.code, FAILED)
+
+
+def refusal(action: str, plan: str, error: XdrError) -> dict[str, Any]:
+    """What ``--json`` prints for a run that could not begin."""
+    return {"action": action, "plan": plan, "exit_code": code_of(error), "code": error.code, "error": error.sentence(), "steps": []}

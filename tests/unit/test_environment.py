@@ -1,0 +1,177 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Wrong YAML: each case says which line and field it must be blamed on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Inventory, load_environment
+from ansible_collections.xdr.failback.plugins.plugin_utils.plan import schema_text
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import SourceError
+
+from portal.plans import load
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "inventories" / "lab"
+CONFIG = """\
+plugin: xdr.failback.plans
+sites:
+  frankfurt: {group: frankfurt, record_host: fra1}
+  amsterdam: {group: amsterdam, record_host: ams1}
+witness: wit1
+"""
+PLAN = """\
+plan: shop
+sites: {primary: frankfurt, dr: amsterdam}
+targets: {rpo: 5m, rto: 15m}
+groups:
+  - name: database
+    priority: 1
+    resources:
+      - name: orders-db
+        hosts: {primary: fra1, dr: ams1}
+        instance: {driver: supervisor, program: orders-db}
+        volumes:
+          - {name: orders, path: orders.img}
+        health: [{tcp: 5432}]
+  - name: front
+    priority: 2
+    resources:
+      - name: web
+        hosts: {primary: fra1, dr: ams1}
+        instance: {driver: supervisor, program: web}
+"""
+INVENTORY = Inventory({"frankfurt": ["fra1"], "amsterdam": ["ams1"], "edge": ["wit1"]}, {"fra1": ["/srv/volumes"]})
+
+
+def write(folder: Path, *plans: str) -> Path:
+    (folder / "plans").mkdir(parents=True, exist_ok=True)
+    (folder / "plans.yml").write_text(CONFIG, encoding="utf-8")
+    for number, text in enumerate(plans):
+        (folder / "plans" / f"p{number}.yml").write_text(text, encoding="utf-8")
+    return folder / "plans.yml"
+
+
+def wrong(config: Path) -> list[tuple[str, int, str, str]]:
+    with pytest.raises(SourceError) as refusal:
+        load_environment(config, INVENTORY)
+    return [(Path(p.file).name, p.line, p.field, p.text) for p in refusal.value.problems]
+
+
+WEB_HOSTS = "hosts: {primary: fra1, dr: ams1}\n        instance: {driver: supervisor, program: web}"
+UNKNOWN_HOST = "'fra9' is no host of site frankfurt, which has: fra1"
+OUTSIDE = "outside the volume roots of the host (/srv/volumes)"
+BOMB = b"a: &a [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (letter, letter, b", ".join([b"*%c" % (letter - 1)] * 10)) for letter in range(98, 107)
+)
+
+CASES = {
+    "unknown site": (("dr: amsterdam", "dr: paris"), 2, "sites.dr", "unknown site 'paris'; the environment has: frankfurt, amsterdam"),
+    "one site twice": (("dr: amsterdam", "dr: frankfurt"), 2, "sites.dr", "another site"),
+    "unknown driver": (("driver: supervisor, program: web", "driver: systemd, program: web"), 19, "instance.driver", "supervisor"),
+    "unknown volume driver": (("path: orders.img}", "path: orders.img, driver: rbd}"), 12, "volumes[orders].driver", "delta"),
+    "unknown host": ((WEB_HOSTS, WEB_HOSTS.replace("fra1", "fra9")), 18, "hosts.primary", UNKNOWN_HOST),
+    "no host": ((WEB_HOSTS, WEB_HOSTS.replace(", dr: ams1", "")), 18, "hosts.dr", "is missing"),
+    "resource in two groups": (("name: web", "name: orders-db"), 17, "name", "resource 'orders-db' is in this plan already (line 8)"),
+    "priority twice": (("priority: 2", "priority: 1"), 15, "groups[front].priority", "priority 1 is that of group database already"),
+    "volume path twice": (("program: web}", "program: web}\n        volumes: [{name: w, path: orders.img}]"), 20, "[w].path", "belongs to"),
+    "path outside the roots": (("path: orders.img", "path: /etc/orders.img"), 12, "volumes[orders].path", OUTSIDE),
+    "path that climbs": (("path: orders.img", "path: ../orders.img"), 12, "volumes[orders].path", "without '..'"),
+    "wrong unit": (("rpo: 5m", "rpo: 5x"), 3, "targets.rpo", "such as 30s, 5m, 2h"),
+    "field misspelt": (("priority: 2", "priorty: 2"), 15, "groups[front].priorty", "unknown field; did you mean 'priority'?"),
+    "two checks in one": (("{tcp: 5432}", "{tcp: 5432, command: x}"), 13, "health[0]", "exactly one of tcp, http and command"),
+    "a tab": (("    priority: 2", "\tpriority: 2"), 15, "", "a tab; YAML is indented with spaces"),
+    "field twice": (("    priority: 2", "    priority: 2\n    priority: 3"), 16, "", "'priority' is here a second time"),
+    "a merge key": (("targets:", "<<: {a: 1}\ntargets:"), 3, "", "merge keys"),
+    "a tag": (("priority: 2", "priority: !!python/object:os.system 2"), 15, "", "tags are not accepted"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "line", "field", "says"), CASES.values(), ids=CASES)
+def test_wrong_plan_is_blamed_on_its_line_and_field(tmp_path: Path, edit: tuple[str, str], line: int, field: str, says: str) -> None:
+    assert edit[0] in PLAN
+    found = wrong(write(tmp_path, PLAN.replace(*edit)))
+    assert any(at == line and where.endswith(field) and says in text for _, at, where, text in found), found
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"- a\n- b\n", "expected a mapping"),
+        (b"plan: caf\xe9\n", "is not UTF-8"),
+        (b"plan: [" * 40, "nested deeper"),
+        (b"x: " + b"a" * 600_000, "larger than 512 KiB"),
+        (BOMB, "once its aliases"),
+    ],
+    ids=["empty", "a list", "not UTF-8", "too deep", "too large", "YAML bomb"],
+)  # fmt: skip
+def test_file_that_is_no_plan(tmp_path: Path, content: bytes, says: str) -> None:
+    config = write(tmp_path, PLAN)
+    (tmp_path / "plans" / "p0.yml").write_bytes(content)
+    assert any(says in text for _, _, _, text in wrong(config))
+
+
+def test_volume_instance_and_name_belong_to_one_plan(tmp_path: Path) -> None:
+    found = wrong(write(tmp_path, PLAN, PLAN.replace("plan: shop", "plan: other")))
+    assert {field.rpartition(".")[2] for file, _, field, _ in found if file == "p1.yml"} == {"path", "instance"}
+    assert all("p0.yml" in text for _, _, _, text in found)
+
+
+def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:
+    found = wrong(write(tmp_path, PLAN.replace("5m", "5x"), PLAN.replace("plan: shop", "plan: SHOP")))
+    assert {file for file, *_ in found} == {"p0.yml", "p1.yml"}
+
+
+def test_environment_names_what_the_inventory_lacks(tmp_path: Path) -> None:
+    config = write(tmp_path, PLAN)
+    config.write_text(CONFIG.replace("group: frankfurt", "group: berlin").replace("wit1", "wit9"), encoding="utf-8")
+    assert {(field, text) for _, _, field, text in wrong(config)} >= {
+        ("sites.frankfurt.group", "the inventory has no group 'berlin'"),
+        ("witness", "the inventory has no host 'wit9'"),
+    }
+
+
+def test_the_labs_plan_is_right() -> None:
+    environment = load(LAB)
+    plan = environment.plans["webshop"]
+    assert [group["name"] for group in plan["start_order"]] == ["database", "application", "frontend"]
+    assert plan["stop_order"] == ["frontend", "application", "database"]
+    assert plan["sites"]["primary"] == {"name": "frankfurt", "hosts": ["fra-hv1"], "record_host": "fra-hv1"}
+
+
+def test_folder_without_an_environment(tmp_path: Path) -> None:
+    with pytest.raises(XdrError, match=r"no plans\.yml"):
+        load(tmp_path)
+
+
+def test_schema_file_is_up_to_date() -> None:
+    path = ROOT / "portal" / "static" / "plan.schema.json"
+    assert path.read_text(encoding="utf-8") == schema_text(), "run: xdr schema export --output portal/static/plan.schema.json"
+
+
+def run_inventory(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / "ansible-inventory"
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    return subprocess.run(
+        [program, "-i", folder, "--graph"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_ansible_reads_the_same_plans(tmp_path: Path) -> None:
+    write(tmp_path, PLAN)
+    hosts = {name: {"hosts": dict.fromkeys(hosts)} for name, hosts in INVENTORY.groups.items()}
+    (tmp_path / "hosts.yml").write_text(str({"all": {"children": hosts}}).replace("None", "null"), encoding="utf-8")
+    right = run_inventory(tmp_path)
+    assert right.returncode == 0, right.stderr
+    assert "@xdr_shop_witness" in right.stdout
+    write(tmp_path, PLAN.replace("5m", "5x"))
+    broken = run_inventory(tmp_path)
+    assert broken.returncode != 0
+    assert "p0.yml:3: targets.rpo" in broken.stderr

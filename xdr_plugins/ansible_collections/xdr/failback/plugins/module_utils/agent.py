@@ -1,0 +1,108 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The site agent: what a site host does when a peer, the supervisor or the boot asks it. Run as a zipapp.
+
+What the verbs need is imported when a verb is called: the channel is opened with services waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import XdrError
+
+USAGE = 2
+
+
+def main(argv: Sequence[str], version: str) -> int:
+    """The exit code: 0, 1 for a failure told on stderr, 2 for a wrong call, 77 for a start that was refused."""
+    options = _parser().parse_args(argv)
+    try:
+        return _dispatch(options, version)
+    except XdrError as error:
+        print(f"xdr agent: {error.sentence()}", file=sys.stderr, flush=True)
+        return 1
+
+
+def _dispatch(options: argparse.Namespace, version: str) -> int:
+    if options.verb == "ssh":
+        return _ssh(options.state_dir, version)
+    if options.verb == "guard":
+        from .guard import guard
+
+        return guard(options.state_dir, options.plan, options.instance, options.argv)
+    if options.verb == "boot":
+        from .boot import boot
+
+        return boot(options.state_dir, options.plan)
+    return _remote(options, options.state_dir, version)
+
+
+def _ssh(state_dir: Path, version: str) -> int:
+    """The forced command: what the peer asked for is parsed, and never given to a shell."""
+    try:
+        words = shlex.split(os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+    except ValueError as error:
+        print(f"xdr agent: the command cannot be parsed: {error}", file=sys.stderr)
+        return USAGE
+    return _remote(_remote_parser().parse_args(words), state_dir, version)
+
+
+def _remote(options: argparse.Namespace, state_dir: Path, version: str) -> int:
+    if options.verb == "receive":
+        from .delta.receiver import serve
+
+        return serve(state_dir, sys.stdin.buffer, sys.stdout.buffer)
+    if options.verb == "record":
+        from .record import load
+
+        print(json.dumps(load(state_dir, options.plan).to_json()), flush=True)
+    elif options.verb == "ping":
+        from .site import load_site
+
+        print(json.dumps({"host": load_site(state_dir).host, "version": version, "time": time.time()}), flush=True)
+    else:
+        print(version, flush=True)
+    return 0
+
+
+def _remote_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="xdr-site-agent", allow_abbrev=False)
+    _remote_verbs(parser.add_subparsers(dest="verb", required=True))
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Every verb; those of a peer take --state-dir too, for a person at the host."""
+    parser = argparse.ArgumentParser(prog="xdr-site-agent", allow_abbrev=False, description="The XDR agent of a site host")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in _remote_verbs(verbs):
+        _state_dir(verb, required=not verb.prog.endswith(" version"))
+    _state_dir(verbs.add_parser("ssh", help="forced command of the site-to-site channel"))
+    guard = verbs.add_parser("guard", help="become an instance, if this site owns the plan")
+    boot = verbs.add_parser("boot", help="start the instances of a plan, if this site owns it")
+    for verb in (guard, boot):
+        _state_dir(verb)
+        verb.add_argument("--plan", required=True)
+    guard.add_argument("--instance", required=True)
+    guard.add_argument("argv", nargs="+", metavar="COMMAND")
+    return parser
+
+
+def _remote_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    receive = verbs.add_parser("receive", help="be the target of a sync, on stdin and stdout")
+    ping = verbs.add_parser("ping", help="answer with name, version and time")
+    record = verbs.add_parser("record", help="print the ownership record of a plan")
+    record.add_argument("plan")
+    return [receive, ping, record, verbs.add_parser("version", help="print the version")]
+
+
+def _state_dir(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--state-dir", type=Path, required=required)

@@ -1,0 +1,142 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Whether this host can serve its site: its folders, its room, its agent, its supervisor, its clock (module xdr_site)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import XdrError
+from .site import Site, load_site
+
+AGENT = Path("agent") / "xdr-site-agent.pyz"
+ANSWERS_WITHIN = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``failed``: no volume can be received here; else only the services cannot be run, and the host is degraded."""
+
+    reason: str
+    failed: bool = True
+
+
+def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """``health`` (Healthy, Degraded, Failed), ``reasons``, ``capacity``, ``agent_version``, ``time``; never raises for what it finds.
+
+    ``paths``: ``[{"path", "needs_bytes"}]``; where a path does not exist yet, the room is that of its nearest folder.
+    """
+    findings = folder_findings(state_dir, "the state folder")
+    capacity = [room(Path(wanted["path"])) for wanted in paths]
+    findings += room_findings(paths, capacity)
+    version, agent = agent_version(state_dir / AGENT)
+    findings += agent
+    try:
+        site = load_site(state_dir)
+    except XdrError as error:
+        findings.append(Finding(error.sentence()))
+    else:
+        findings += site_findings(site)
+    findings += clock_findings(state_dir)
+    return {
+        "health": verdict(findings),
+        "reasons": [finding.reason for finding in findings],
+        "capacity": capacity,
+        "agent_version": version,
+        "time": time.time(),
+    }
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    if any(finding.failed for finding in findings):
+        return "Failed"
+    return "Degraded" if findings else "Healthy"
+
+
+def folder_findings(path: Path, what: str) -> list[Finding]:
+    if not path.is_dir():
+        return [Finding(f"{what} {path} does not exist. Make it, or apply the role site_agent")]
+    if not os.access(path, os.W_OK | os.X_OK):
+        return [Finding(f"{what} {path} cannot be written by this account. Correct its owner or mode, or the file system's mount options")]
+    return []
+
+
+def room(path: Path) -> dict[str, Any]:
+    """``{"path", "free_bytes", "total_bytes"}`` of the file system that holds the path, or would hold it."""
+    there = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    figures = os.statvfs(there)
+    return {"path": str(path), "free_bytes": figures.f_bavail * figures.f_frsize, "total_bytes": figures.f_blocks * figures.f_frsize}
+
+
+def room_findings(paths: Sequence[Mapping[str, Any]], capacity: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """What several paths need of one file system is added up. Pure but for the look at which file system a path is on."""
+    needs: dict[int, list[tuple[str, int, int]]] = {}
+    for wanted, found in zip(paths, capacity):
+        needs.setdefault(_file_system(Path(wanted["path"])), []).append(
+            (found["path"], int(wanted.get("needs_bytes") or 0), int(found["free_bytes"]))
+        )
+    findings = []
+    for entries in needs.values():
+        needed, free = sum(need for _, need, _ in entries), entries[0][2]
+        if needed > free:
+            names = ", ".join(path for path, need, _ in entries if need)
+            findings.append(Finding(f"{names}: {needed} bytes are needed and {free} are free. Make room on that file system"))
+    return findings
+
+
+def _file_system(path: Path) -> int:
+    there = next((folder for folder in (path, *path.parents) if folder.exists()), Path("/"))
+    return there.stat().st_dev
+
+
+def agent_version(agent: Path) -> tuple[str, list[Finding]]:
+    """What the agent itself says with this interpreter: that proves that it can be run."""
+    todo = "Apply the role site_agent"
+    if not agent.is_file():
+        return "", [Finding(f"the agent {agent} is missing. {todo}")]
+    try:
+        argv = [sys.executable, str(agent), "version"]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWERS_WITHIN, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", [Finding(f"the agent {agent} cannot be run ({error}). {todo}")]
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return "", [Finding(f"the agent {agent} ended with exit status {done.returncode} ({said[:200]}). {todo}")]
+    return done.stdout.strip(), []
+
+
+def site_findings(site: Site) -> list[Finding]:
+    findings = [finding for root in site.volume_roots for finding in folder_findings(Path(root), "the volume root")]
+    why = _socket_refuses(site.supervisor_socket) if site.supervisor_socket else ""
+    if why:
+        reason = f"supervisord does not answer at {site.supervisor_socket} ({why}), so no instance can be started. Start supervisord"
+        findings.append(Finding(reason, failed=False))
+    return findings
+
+
+def _socket_refuses(path: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(ANSWERS_WITHIN)
+        try:
+            sock.connect(path)
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def clock_findings(state_dir: Path) -> list[Finding]:
+    """A clock behind the host's own files has jumped back; how far it is from other hosts' is for the caller to tell from ``time``."""
+    files = [path for path in (state_dir / "site.json", state_dir / AGENT) if path.is_file()]
+    newest = max((path.stat().st_mtime for path in files), default=0.0)
+    behind = newest - time.time()
+    if behind > 60:
+        return [Finding(f"the clock is {behind:.0f} s behind the newest file of {state_dir}. Set it, or see that NTP does", failed=False)]
+    return []

@@ -1,0 +1,152 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The start guard: the only way to a process of a protected instance. It starts nothing that this site does not own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Callable
+
+from . import channel
+from . import record as records
+from .durable import locked, write_json
+from .errors import NotReached, Refused, XdrError
+from .instances.running import mark_path, remove_mark, start_time
+from .ownership import alive
+from .record import Record, transition
+from .site import PlanOnHost, Site, load_plan, load_site, plan_dir
+
+REFUSED = 77  # exit code
+ASK_EVERY = 5.0  # seconds between two questions to a witness that does not answer
+ASK_TIMEOUT = 10.0
+
+Say = Callable[[str], None]
+
+
+def guard(state_dir: Path, plan: str, instance: str, argv: Sequence[str]) -> int:
+    """Become ``argv`` if this site may run the instance; returns only when it may not, with the exit code."""
+    site, here = load_site(state_dir), load_plan(state_dir, plan)
+    try:
+        _registered(here, instance)
+        _check(state_dir, here)
+        if not alive(state_dir, plan, here.instances):
+            take_over_newest(state_dir, site, here, _say)
+        with locked(plan_dir(state_dir, plan) / "lock"):
+            _check(state_dir, here)
+            _mark(state_dir, here, instance)
+    except Refused as error:
+        _say(error.sentence())
+        return REFUSED
+    return _become(state_dir, plan, instance, argv)
+
+
+def take_over_newest(state_dir: Path, site: Site, plan: PlanOnHost, say: Say) -> None:
+    """Ask the witness for the newest epoch and store what it says; the lock is not held while waiting for an answer.
+
+    Out of reach, the site's ``boot_without_witness`` decides: ``wait`` asks until there is an answer, ``start`` goes on without.
+    Raises Refused when the witness knows that this site may not start.
+    """
+    told = _ask(site, plan, say)
+    if told is None:
+        return
+    with locked(plan_dir(state_dir, plan.plan) / "lock"):
+        record = records.load(state_dir, plan.plan)
+        learnt = learn(record, told, time.time())
+        if learnt != record:
+            records.save(state_dir, learnt)
+
+
+def learn(record: Record, witness: Record, now: float) -> Record:
+    """This site's record after hearing the witness. Pure.
+
+    Raises Refused for an open offer to the other site (it may have accepted), and when both claim the same epoch.
+    The site's own acceptance counts even where the witness has not decided it yet.
+    """
+    if witness.epoch:
+        record = transition(record, {"request": "known", "epoch": witness.epoch, "owner": witness.owner}, now)
+    offer = witness.offer
+    if witness.offer_is_open and offer and offer["to"] != record.site and offer["epoch"] > record.epoch and record.owns:
+        raise Refused(
+            f"epoch {offer['epoch']} was offered to {offer['to']}, which may have accepted it",
+            where=f"{record.host}, plan {record.plan}",
+            todo="Finish or roll back the run that made the offer",
+            code="offer_open",
+        )
+    return record
+
+
+def check_may_start(record: Record) -> None:
+    """Raises Refused unless the site owns the newest epoch it knows, and is not draining."""
+    where = f"{record.host}, plan {record.plan}"
+    if not record.owns:
+        owner = f"{record.owner} owns epoch {record.epoch}" if record.owner else f"nobody owns epoch {record.epoch}"
+        what = f"{record.site} does not own the plan: {owner} (standing {record.standing})"
+        raise Refused(what, where=where, todo="Move the plan to this site first", code="not_owner")
+    if record.draining:
+        raise Refused("the plan is draining: it is being moved", where=where, todo="Finish or roll back the run", code="draining")
+
+
+def _check(state_dir: Path, plan: PlanOnHost) -> None:
+    check_may_start(records.load(state_dir, plan.plan))
+
+
+def _ask(site: Site, plan: PlanOnHost, say: Say) -> Record | None:
+    peer = site.peers.get(plan.witness)
+    if peer is None:
+        raise XdrError(f"the witness {plan.witness} is not a peer of this host", where=site.host, todo="Apply the role site_agent again")
+    while True:
+        try:
+            answer = channel.run(peer, "record", plan.plan, timeout=ASK_TIMEOUT)
+            return _witness_record(answer, plan)
+        except XdrError as error:
+            if site.boot_without_witness == "start":
+                say(f"{error.sentence()} Starting without the witness, as boot_without_witness says.")
+                return None
+            say(f"{error.sentence()} Waiting for the witness, asking again in {ASK_EVERY:g} s.")
+        time.sleep(ASK_EVERY)
+
+
+def _witness_record(answer: str, plan: PlanOnHost) -> Record:
+    """Raises NotReached for an answer that is none, and for a witness that does not know the plan: it may have lost its disk."""
+    try:
+        record = records.from_json(json.loads(answer), plan.witness)
+    except ValueError as error:
+        raise NotReached(f"the witness answered {answer[:80]!r}", where=plan.witness, todo="Apply the role site_agent to it") from error
+    if not record.epoch:
+        raise NotReached(
+            f"the witness knows no epoch of plan {plan.plan}", where=plan.witness, todo="Tell it the newest epoch and its owner"
+        )
+    return record
+
+
+def _registered(plan: PlanOnHost, instance: str) -> None:
+    if instance not in plan.instances:
+        where = f"{plan.host}, plan {plan.plan}"
+        raise Refused(f"{instance!r} is not an instance of the plan on this host", where=where, todo="Correct the command of the instance")
+
+
+def _mark(state_dir: Path, plan: PlanOnHost, instance: str) -> None:
+    for name, mark in alive(state_dir, plan.plan, [instance]):
+        if mark.pid != os.getpid():
+            where = f"{plan.host}, plan {plan.plan}"
+            raise Refused(f"instance {name} runs already: process {mark.pid}", where=where, todo="Stop it first", code="runs_already")
+    started = start_time(os.getpid())
+    write_json(mark_path(state_dir, plan.plan, instance), {"pid": os.getpid(), "started": started})
+
+
+def _become(state_dir: Path, plan: str, instance: str, argv: Sequence[str]) -> int:
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606  (to become the instance is the guard's purpose)
+    except OSError as error:
+        remove_mark(state_dir, plan, instance)
+        _say(f"{argv[0]}: {error.strerror}. Correct the command of instance {instance}")
+    return 127 if not Path(argv[0]).exists() else 126
+
+
+def _say(text: str) -> None:
+    print(f"xdr guard: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,151 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The work of the modules xdr_replication and xdr_delta_sync."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import attempt, record as records
+from .errors import XdrError
+from .progress import Progress
+from .site import PlanOnHost, VolumeOnHost, load_plan
+from .transfer import Job
+from .volumes import VolumeDriver, chosen, driver
+
+Results = list[dict[str, Any]]
+NEEDS_POINT = ("restored", "forgotten")
+
+
+class Replicating:
+    """One call of xdr_replication. ``results`` are the volumes as they are, and are after the change."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.state_dir, self.params, self.wanted = Path(params["state_dir"]), params, params["state"]
+        self.plan: PlanOnHost = load_plan(self.state_dir, params["plan"])
+        self.volumes = chosen(self.plan, params["volumes"])
+        self.point: str = params["recovery_point"] or ""
+        self.results: Results = []
+        if self.wanted in NEEDS_POINT and not self.point:
+            raise XdrError(f"state {self.wanted} needs a recovery_point", todo="Name one; status lists them", code="bad_request")
+
+    def read(self, *, with_lag: bool = False) -> Results:
+        return [self._driver(volume).status(self.plan, volume.name, with_lag=with_lag) for volume in self.volumes]
+
+    def run(self, *, check: bool) -> dict[str, Any]:
+        """{"changed", "results", "diff"}"""
+        if self.wanted == "status":
+            self.results = self.read(with_lag=self.params["lag"])
+            return {"changed": False, "results": self.results}
+        before = self.read()
+        todo = self._steps(records.load(self.state_dir, self.plan.plan))
+        changed = any(todo.values())
+        exact = self._exact(todo)
+        if not check:
+            todo = self._change()
+            changed = changed or any(todo.values())
+        self.results = self.read()
+        for result in self.results:
+            result["changed"] = bool(todo[result["volume"]])
+            if self.wanted == "promoted":
+                result["complete"] = not result["pending"]
+            if self.wanted == "restored":
+                result["exact"] = exact[result["volume"]]
+        return {"changed": changed, "results": self.results, "diff": self._diff(before, todo, check=check)}
+
+    def _driver(self, volume: VolumeOnHost) -> VolumeDriver:
+        return driver(volume.driver, self.state_dir)
+
+    def _steps(self, record: records.Record) -> dict[str, list[tuple[str, str]]]:
+        return {volume.name: self._driver(volume).steps(self.plan, volume.name, self.wanted, self.point, record) for volume in self.volumes}
+
+    def _exact(self, todo: dict[str, list[tuple[str, str]]]) -> dict[str, bool | str]:
+        if self.wanted != "restored":
+            return {}
+        found = {volume.name: self._driver(volume).exact(self.plan, volume.name, self.point) for volume in self.volumes}
+        return {name: "unknown" if exact is None else exact for name, exact in found.items()}
+
+    def _change(self) -> dict[str, list[tuple[str, str]]]:
+        pair = (self.params["epoch"], self.params["attempt"])
+        with attempt.held(self.state_dir, self.plan.plan, pair, run_id=self.params["run_id"], phase=self.params["phase"]) as holding:
+            todo = self._steps(holding.record)
+            for volume in self.volumes:
+                self._driver(volume).apply(self.plan, volume.name, todo[volume.name])
+        return todo
+
+    def _diff(self, before: Results, todo: dict[str, list[tuple[str, str]]], *, check: bool) -> dict[str, Any]:
+        def shown(results: Results) -> dict[str, Any]:
+            return {one["volume"]: {"role": one["role"], "recovery_points": [point["name"] for point in one["recovery_points"]]} for one in results}
+
+        was = shown(before)
+        after = {name: {**was[name], "steps": [" ".join(step).strip() for step in todo[name]]} for name in was} if check else shown(self.results)
+        return {"before": was, "after": after}
+
+
+class Syncing:
+    """One call of xdr_delta_sync. ``results`` grow with each volume that is done."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.state_dir, self.params = Path(params["state_dir"]), params
+        self.plan: PlanOnHost = load_plan(self.state_dir, params["plan"])
+        self.volumes = chosen(self.plan, params["volumes"])
+        self.results: Results = []
+        self._check_units()
+
+    def _check_units(self) -> None:
+        """A unit is at one point in time or not moved at all: so all its volumes come together, to one peer."""
+        names = {volume.name for volume in self.volumes}
+        for volume in self.volumes:
+            unit = [other for other in self.plan.volumes.values() if other.unit == volume.unit]
+            missing = [other.name for other in unit if other.name not in names]
+            apart = [other.name for other in unit if (other.peer, other.driver) != (volume.peer, volume.driver)]
+            if missing or apart:
+                what = f"volume {volume.name} shares one point in time with {(missing or apart)[0]}"
+                todo = "Give both volumes in one call" if missing else "Let them have one driver and one peer host, or no consistency group"
+                raise XdrError(what, where=self.plan.host, todo=todo, code="unit_divided")
+
+    def run(self, *, check: bool) -> dict[str, Any]:
+        """{"changed", "results", "bytes_sent", "seconds"}"""
+        began = time.monotonic()
+        if check:
+            self.results = self._predicted()
+            changed = self.params["state"] == "synced" and any(one["lag_bytes"] != 0 for one in self.results)
+        else:
+            self._transfer()
+            changed = any(one.get("bytes_sent") or one.get("resized") for one in self.results)
+        sent = sum(one.get("bytes_sent", 0) for one in self.results)
+        return {"changed": changed, "results": self.results, "bytes_sent": sent, "seconds": round(time.monotonic() - began, 3)}
+
+    def _predicted(self) -> Results:
+        """What is known without the peer: the lag of each volume."""
+        found = [driver(volume.driver, self.state_dir).status(self.plan, volume.name, with_lag=True) for volume in self.volumes]
+        return [{key: one[key] for key in ("volume", "lag_bytes", "lag_age_s", "cycle", "compared")} for one in found]
+
+    def _transfer(self) -> None:
+        with self._job() as job:
+            for name in sorted({volume.driver for volume in self.volumes}):
+                mover = driver(name, self.state_dir)
+                mine = [volume for volume in self.volumes if volume.driver == name]
+                (mover.verify if self.params["state"] == "verified" else mover.synchronise)(job, mine, self.results)
+
+    @contextmanager
+    def _job(self) -> Iterator[Job]:
+        params, pair = self.params, (self.params["epoch"], self.params["attempt"])
+        with attempt.tracked(self.state_dir, self.plan.plan, pair, run_id=params["run_id"], phase=params["phase"]) as holding:
+            yield Job(
+                plan=self.plan,
+                state_dir=self.state_dir,
+                pair=pair,
+                locked=holding.locked,
+                progress=Progress(self.state_dir, params["run_id"], self.plan.host),
+                run_id=params["run_id"],
+                final=params["final"],
+                compare=params["compare"],
+                extents=params["extents"],
+                compression=params["compression"],
+                bandwidth_limit=params["bandwidth_limit"],
+            )

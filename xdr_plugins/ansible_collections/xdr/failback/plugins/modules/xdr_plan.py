@@ -1,0 +1,96 @@
+#!/usr/bin/python
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The module xdr_plan; the work is in module_utils/registration.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdr_plan
+short_description: Tell a host what it does for a plan
+description:
+  - Writes the host's part of a plan, its volumes and instances, durably to C(plan.json). All else looks them up there by name.
+  - Refuses a volume (by real path, by device and inode) or an instance that another plan has on this host.
+  - Refuses a path outside the volume roots.
+  - Forgetting a plan keeps its ownership record, an epoch that was once known is never forgotten.
+version_added: 0.1.0
+author: The XDR developers
+extends_documentation_fragment:
+  - xdr.failback.site
+options:
+  state:
+    description: V(absent) is refused while this site owns the plan and one of its instances runs.
+    type: str
+    default: present
+    choices: [present, absent]
+  document:
+    description: The host's part of the plan, as the filter P(xdr.failback.plan_document#filter) makes it. Needed for O(state=present).
+    type: dict
+attributes:
+  check_mode:
+    description: Makes every check and changes nothing.
+    support: full
+  diff_mode:
+    description: Returns the document before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Register the witness of a plan
+  xdr.failback.xdr_plan:
+    plan: webshop
+    state_dir: "{{ xdr_state_dir }}"
+    document:
+      plan: webshop
+      hash: 5f2a
+      site: witness
+      host: edge1
+      witness: edge1
+      record_host: true
+      volumes: {}
+      instances: {}
+"""
+
+RETURN = r"""
+document:
+  description: What is registered after the change, or null.
+  type: dict
+  returned: success
+xdr_code:
+  description: Kind of the failure, such as V(taken), V(outside_roots), V(in_use).
+  type: str
+  returned: failure
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.xdr.failback.plugins.module_utils.arguments import SITE_ARGUMENTS
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.registration import absent, present
+
+ARGUMENTS: dict[str, Any] = {
+    **SITE_ARGUMENTS,
+    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+    "document": {"type": "dict"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[("state", "present", ("document",))])
+    params = module.params
+    state_dir, plan, check = Path(params["state_dir"]), params["plan"], module.check_mode
+    after = None
+    try:
+        if params["state"] == "present":
+            before, after = present(state_dir, plan, params["document"], check=check)
+        else:
+            before = absent(state_dir, plan, check=check)
+    except XdrError as error:
+        module.fail_json(**error.failure())
+    module.exit_json(changed=before != after, document=after, diff={"before": before or {}, "after": after or {}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xdr_site
+short_description: Health and free space of a site host
+version_added: 0.1.0
+description:
+  - Looks at the folders, the free space, the agent, the supervisor and the clock of this host. Changes nothing.
+  - Does not fail for what it finds; RV(health) and RV(reasons) tell.
+author: The XDR developers
+options:
+  paths:
+    description: Where space is wanted.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: A file or folder, which need not exist yet.
+        type: path
+        required: true
+      needs_bytes:
+        description: Bytes that must be free there; what several paths need on one file system is added up.
+        type: int
+        default: 0
+  plan:
+    description: Name of the protection plan; not used, accepted as of the other modules.
+    type: str
+    required: false
+extends_documentation_fragment:
+  - xdr.failback.site
+attributes:
+  check_mode:
+    description: The same, as nothing is changed.
+    support: full
+  diff_mode:
+    description: There is never a change.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  xdr.failback.xdr_site:
+    plan: webshop
+    state_dir: /var/lib/xdr
+    paths:
+      - path: /srv/volumes/orders.img
+        needs_bytes: 1073741824
+  register: look
+  failed_when: look.health == 'Failed'
+"""
+
+RETURN = r"""
+health:
+  description:
+    - V(Failed) when no volume can be received here, V(Degraded) when only services cannot be run, else V(Healthy).
+    - That a host is unreachable only the controller can tell.
+  returned: success
+  type: str
+reasons:
+  description: A sentence for each thing that is wrong, with what to do.
+  returned: success
+  type: list
+  elements: str
+capacity:
+  description: One entry for each of O(paths).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path: {description: As it was given., type: str}
+    free_bytes: {description: Free for this account., type: int}
+    total_bytes: {description: Size of the file system., type: int}
+agent_version:
+  description: What the agent's verb C(version) says, empty when it cannot be run.
+  returned: success
+  type: str
+time:
+  description: Seconds since 1970 by this host's clock.
+  returned: success
+  type: float
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.xdr.failback.plugins.module_utils.arguments import SITE_ARGUMENTS
+from ansible_collections.xdr.failback.plugins.module_utils.capacity import inspect
+
+PATH = {"path": {"type": "path", "required": True}, "needs_bytes": {"type": "int", "default": 0}}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **SITE_ARGUMENTS,
+            "plan": {"type": "str"},
+            "paths": {"type": "list", "elements": "dict", "default": [], "options": PATH},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, **inspect(Path(module.params["state_dir"]), module.params["paths"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""All plans of an environment: ``plans.yml`` (which inventory group is which site) and ``plans/*.yml`` beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ansible_collections.xdr.failback.plugins.plugin_utils import order
+from ansible_collections.xdr.failback.plugins.plugin_utils.plan import EnvironmentFile, Plan, check_environment, check_plan
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, read_source
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the checks need of the Ansible inventory: the hosts of each group, and each host's volume roots where they are known."""
+
+    groups: Mapping[str, list[str]]
+    roots: Mapping[str, list[str]]
+
+    @property
+    def hosts(self) -> set[str]:
+        return {host for hosts in self.groups.values() for host in hosts}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The compiled plans by name (docs/internals.md section 5)."""
+
+    plans: dict[str, dict[str, Any]]
+    witness: str
+    sites: dict[str, list[str]]  # display name -> inventory hosts
+
+
+def load_environment(config: Path, inventory: Inventory) -> Environment:
+    """``config`` is the environment's plans.yml. Raises SourceError with every problem of every file."""
+    source = read_source(config, _shown(config))
+    environment = check_environment(source)
+    problems = list(_environment_problems(source, environment, inventory))
+    found: list[tuple[Source, Plan]] = []
+    for path in sorted((config.parent / "plans").glob("*.y*ml")):
+        checked = _read_plan(path, problems)
+        if checked:
+            found.append(checked)
+            problems += _plan_problems(*checked, environment, inventory)
+    problems += _across(found)
+    if problems:
+        raise SourceError(problems)
+    sites = {name: list(inventory.groups[site.group]) for name, site in environment.sites.items()}
+    plans = {plan.plan: _compiled(source, plan, environment, sites) for source, plan in found}
+    return Environment(plans, environment.witness, sites)
+
+
+def _shown(path: Path) -> str:
+    """Relative to the current folder where that is shorter."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _read_plan(path: Path, problems: list[Problem]) -> tuple[Source, Plan] | None:
+    try:
+        source = read_source(path, _shown(path))
+    except SourceError as error:
+        problems += error.problems
+        return None
+    plan, wrong = check_plan(source)
+    problems += wrong
+    return (source, plan) if plan else None
+
+
+def _environment_problems(source: Source, environment: EnvironmentFile, inventory: Inventory) -> Iterator[Problem]:
+    for name, site in environment.sites.items():
+        if site.group not in inventory.groups:
+            yield source.problem(("sites", name, "group"), f"the inventory has no group {site.group!r}")
+        elif site.record_host not in inventory.groups[site.group]:
+            yield source.problem(("sites", name, "record_host"), f"{site.record_host!r} is no host of group {site.group}")
+    if environment.witness not in inventory.hosts:
+        yield source.problem(("witness",), f"the inventory has no host {environment.witness!r}")
+
+
+def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inventory: Inventory) -> Iterator[Problem]:
+    roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
+    for role, site in roles.items():
+        if site not in environment.sites:
+            known = ", ".join(environment.sites)
+            yield source.problem(("sites", role), f"unknown site {site!r}; the environment has: {known}")
+    if plan.sites.primary == plan.sites.dr:
+        yield source.problem(("sites", "dr"), "expected another site than the primary")
+    yield from _order_problems(source, plan)
+    for field, resource in _resources(plan):
+        for role, site in roles.items():
+            hosts = inventory.groups.get(environment.sites[site].group, []) if site in environment.sites else None
+            host = getattr(resource.hosts, role)
+            if hosts is not None and host not in hosts:
+                known = ", ".join(hosts) or "none"
+                yield source.problem((*field, "hosts", role), f"{host!r} is no host of site {site}, which has: {known}")
+            yield from _path_problems(source, field, resource, inventory.roots.get(host))
+    for index, balancer in enumerate(plan.traffic.load_balancers):
+        if balancer.host not in inventory.hosts:
+            yield source.problem(("traffic", "load_balancers", index, "host"), f"the inventory has no host {balancer.host!r}")
+
+
+def _resources(plan: Plan) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    for number, group in enumerate(plan.groups):
+        for index, resource in enumerate(group.resources):
+            yield ("groups", number, "resources", index), resource
+
+
+def _order_problems(source: Source, plan: Plan) -> Iterator[Problem]:
+    """What must be unique in a plan: names and priorities of groups, names of resources, volumes and balancers."""
+    groups = [(("groups", number), group) for number, group in enumerate(plan.groups)]
+    yield from _twice(source, "group", [((*field, "name"), group.name) for field, group in groups])
+    seen: dict[int, str] = {}
+    for field, group in groups:
+        if group.priority in seen:
+            text = f"priority {group.priority} is that of group {seen[group.priority]} already; each group has its own"
+            yield source.problem((*field, "priority"), text)
+        seen.setdefault(group.priority, group.name)
+    yield from _twice(source, "resource", [((*field, "name"), resource.name) for field, resource in _resources(plan)])
+    volumes = [((*field, "volumes", n, "name"), v.name) for field, resource in _resources(plan) for n, v in enumerate(resource.volumes)]
+    yield from _twice(source, "volume", volumes)
+    balancers = [(("traffic", "load_balancers", n, "name"), b.name) for n, b in enumerate(plan.traffic.load_balancers)]
+    yield from _twice(source, "load balancer", balancers)
+
+
+def _twice(source: Source, what: str, named: list[tuple[tuple[Any, ...], str]]) -> Iterator[Problem]:
+    first: dict[str, tuple[Any, ...]] = {}
+    for field, name in named:
+        if name in first:
+            line = source.places.get(first[name], (1, 1))[0]
+            yield source.problem(field, f"{what} {name!r} is in this plan already (line {line})")
+        first.setdefault(name, field)
+
+
+def _path_problems(source: Source, field: tuple[Any, ...], resource: Any, roots: list[str] | None) -> Iterator[Problem]:
+    for index, volume in enumerate(resource.volumes):
+        if roots is not None and volume.path.startswith("/") and not any(PurePosixPath(volume.path).is_relative_to(r) for r in roots):
+            text = f"{volume.path!r} is outside the volume roots of the host ({', '.join(roots)})"
+            yield source.problem((*field, "volumes", index, "path"), text)
+
+
+def _across(found: list[tuple[Source, Plan]]) -> Iterator[Problem]:
+    """A plan's name, a volume, an instance and a backend belong to one plan of the environment."""
+    owner: dict[tuple[str, ...], tuple[str, int]] = {}
+    for source, plan in found:
+        for field, key, what in _claims(plan):
+            if key in owner:
+                file, line = owner[key]
+                yield source.problem(field, f"{what} belongs to {file}:{line} already")
+            else:
+                owner[key] = (source.file, source.places.get(field, (1, 1))[0])
+
+
+def _claims(plan: Plan) -> Iterator[tuple[tuple[Any, ...], tuple[str, ...], str]]:
+    yield ("plan",), ("plan", order.group_name(plan.plan)), f"the name {plan.plan!r}"
+    for field, resource in _resources(plan):
+        for role in ("primary", "dr"):
+            host = getattr(resource.hosts, role)
+            program = resource.instance.program
+            yield (*field, "instance"), ("instance", role, host, program), f"instance {program!r} on {host}"
+            for index, volume in enumerate(resource.volumes):
+                at = (*field, "volumes", index, "path")
+                yield at, ("volume", role, host, volume.path), f"volume {volume.path!r} on {host}"
+    for index, balancer in enumerate(plan.traffic.load_balancers):
+        at = ("traffic", "load_balancers", index, "backend")
+        yield at, ("backend", balancer.host, balancer.backend), f"backend {balancer.backend!r} on {balancer.host}"
+
+
+def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: dict[str, list[str]]) -> dict[str, Any]:
+    document = plan.model_dump(mode="json")
+    roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
+    for group in document["groups"]:
+        for resource in group["resources"]:
+            resource["health"] = [{key: value for key, value in check.items() if value is not None} for check in resource["health"]]
+    return order.finished(
+        {
+            "name": plan.plan,
+            "file": source.file,
+            "group": order.group_name(plan.plan),
+            "sites": {
+                role: {
+                    "name": name,
+                    "hosts": _used(plan, role, sites[name], environment.sites[name].record_host),
+                    "record_host": environment.sites[name].record_host,
+                }
+                for role, name in roles.items()
+            },
+            "witness": environment.witness,
+            **{key: document[key] for key in ("targets", "replication", "failback", "hooks", "traffic")},
+            "start_order": document["groups"],
+        }
+    )
+
+
+def _used(plan: Plan, role: str, hosts: list[str], record_host: str) -> list[str]:
+    """The hosts of a site that the plan runs on, and the one that keeps its record."""
+    used = {record_host} | {getattr(resource.hosts, role) for _, resource in _resources(plan)}
+    return [host for host in hosts if host in used]

@@ -1,0 +1,163 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""A plan in execution order, and what of it each host does: pure, on the compiled plan (plain JSON, docs/internals.md section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+Compiled = Mapping[str, Any]
+Variables = Mapping[str, Any]  # the inventory variables of one host
+
+PLACEHOLDERS = ("{volume}", "{state_dir}", "{site_dir}")
+
+
+def start_order(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Priority 1 first; priorities are unique, the schema sees to it."""
+    return sorted(groups, key=lambda group: int(group["priority"]))
+
+
+def stop_order(groups: list[dict[str, Any]]) -> list[str]:
+    """Names of the groups, the exact reverse of the start."""
+    return [group["name"] for group in reversed(start_order(groups))]
+
+
+def finished(plan: dict[str, Any]) -> dict[str, Any]:
+    """The compiled plan with its order and its hash; the hash depends on everything but where the file lies."""
+    ordered = {**plan, "start_order": start_order(plan["start_order"]), "stop_order": stop_order(plan["start_order"])}
+    content = json.dumps({key: value for key, value in ordered.items() if key not in ("file", "hash")}, sort_keys=True)
+    return {**ordered, "hash": hashlib.sha256(content.encode()).hexdigest()[:16]}
+
+
+def group_name(plan: str) -> str:
+    """The inventory group of a plan's hosts."""
+    return "xdr_" + plan.replace("-", "_")
+
+
+def resources_for(plan: Compiled, site: str, host: str, group: str | None = None) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Group and resource of all that runs on the host when the site runs the plan, in start order."""
+    for each in plan["start_order"]:
+        if group in (None, each["name"]):
+            for resource in each["resources"]:
+                if site in resource["hosts"] and resource["hosts"][site] == host:
+                    yield each, resource
+
+
+def instances_for(plan: Compiled, group: str, site: str, host: str) -> list[dict[str, Any]]:
+    """Items for xdr_instances, by name: the host looks their driver and timeouts up in its plan.json."""
+    return [{"name": resource["name"]} for _, resource in resources_for(plan, site, host, group)]
+
+
+def volumes_for(plan: Compiled, site: str, host: str) -> list[dict[str, Any]]:
+    """The volumes that the host holds at that site, as the plan names them."""
+    return [dict(volume) for _, resource in resources_for(plan, site, host) for volume in resource["volumes"]]
+
+
+def health_for(plan: Compiled, group: str, site: str, host: str, variables: Variables) -> list[dict[str, Any]]:
+    """Items for xdr_health, checked at the host's xdr_service_address."""
+    address = variables.get("xdr_service_address", "127.0.0.1")
+    return [
+        {"name": resource["name"], "checks": resource["health"], "address": address}
+        for _, resource in resources_for(plan, site, host, group)
+        if resource["health"]
+    ]
+
+
+def load_balancers_for(plan: Compiled, host: str, variables: Variables) -> list[dict[str, Any]]:
+    """Items for xdr_traffic: the balancers on this host, with socket and address from its variables where the plan leaves them out."""
+    return [_balancer(balancer, variables) for balancer in plan["traffic"]["load_balancers"] if balancer["host"] == host]
+
+
+def _balancer(balancer: Mapping[str, Any], variables: Variables) -> dict[str, Any]:
+    item = {key: value for key, value in balancer.items() if key != "host" and value is not None}
+    item.setdefault("socket", variables.get("xdr_haproxy_socket"))
+    verify = balancer.get("verify")
+    if verify:
+        base = f"http://{variables.get('xdr_balancer_address')}:{variables.get('xdr_balancer_port')}"
+        url = verify.get("url") or base + (verify.get("path") or "/")
+        item["verify"] = {"url": url, "header": verify["header"], "values": dict(verify["values"])}
+    return item
+
+
+def capacity_for(plan: Compiled, site: str, host: str, variables: Variables, needs_bytes: int | str) -> list[dict[str, Any]]:
+    """Items for xdr_site: where the host's volumes and its spool lie, and how much must be free there."""
+    needs = needs_bytes if isinstance(needs_bytes, int) else 0
+    folders = {variables["xdr_state_dir"]: needs}
+    for volume in volumes_for(plan, site, host):
+        folders.setdefault(str(_absolute(volume["path"], variables).parent), needs)
+    return [{"path": path, "needs_bytes": number} for path, number in folders.items()]
+
+
+def hook_environment(plan: Compiled, site: str, run_id: str) -> dict[str, str]:
+    """What the plan's hook scripts find in their environment."""
+    resources = [resource["name"] for group in plan["start_order"] for resource in group["resources"]]
+    return {
+        "XDR_PLAN_NAME": plan["name"],
+        "XDR_SITE": plan["sites"][site]["name"],
+        "XDR_GROUP_NAME": "",
+        "XDR_RESOURCE_IDS": ",".join(resources),
+        "XDR_EVENT_ID": run_id,
+        "XDR_RECOVERY_POINT": "",
+    }
+
+
+def plan_document(plan: Compiled, site: str, host: str, variables: Variables) -> dict[str, Any]:
+    """plan.json of one host (docs/internals.md section 1); for the witness it has neither volumes nor instances."""
+    other = {"primary": "dr", "dr": "primary"}.get(site, "")
+    volumes, instances = {}, {}
+    for group, resource in resources_for(plan, site, host):
+        instances[resource["name"]] = {
+            **resource["instance"],
+            "group": group["name"],
+            "priority": group["priority"],
+            "start_timeout": resource["start_timeout"],
+            "stop_timeout": resource["stop_timeout"],
+        }
+        for volume in resource["volumes"]:
+            volumes[volume["name"]] = _registered(group, resource, volume, resource["hosts"][other], variables)
+    return {
+        "plan": plan["name"],
+        "hash": plan["hash"],
+        "site": site,
+        "host": host,
+        "witness": plan["witness"],
+        "record_host": site == "witness" or plan["sites"][site]["record_host"] == host,
+        "volumes": volumes,
+        "instances": instances,
+    }
+
+
+def _registered(
+    group: Mapping[str, Any], resource: Mapping[str, Any], volume: Mapping[str, Any], peer: str, variables: Variables
+) -> dict[str, Any]:
+    path = str(_absolute(volume["path"], variables))
+    return {
+        "path": path,
+        "driver": volume["driver"],
+        "grows": volume["grows"],
+        "resource": resource["name"],
+        "group": group["name"],
+        "quiesce": _filled(resource["quiesce"], path, variables["xdr_state_dir"]) if resource["quiesce"] else None,
+        "unit": group["name"] if group["consistency_group"] else resource["name"],
+        "peer": peer,
+    }
+
+
+def _absolute(path: str, variables: Variables) -> PurePosixPath:
+    """Relative paths lie below the host's first volume root."""
+    return PurePosixPath(variables["xdr_volume_roots"][0]) / path
+
+
+def _filled(quiesce: Mapping[str, Any], volume: str, state_dir: str) -> dict[str, list[list[str]]]:
+    values = dict(zip(PLACEHOLDERS, (volume, state_dir, str(PurePosixPath(state_dir).parent)), strict=True))
+
+    def fill(text: str) -> str:
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
+        return text
+
+    return {when: [[fill(argument) for argument in argv] for argv in quiesce[when]] for when in ("before", "after")}

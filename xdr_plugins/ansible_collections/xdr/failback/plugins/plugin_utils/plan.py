@@ -1,0 +1,428 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The schema of a plan and of an environment's plans.yml. The only file that imports pydantic."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils import units
+from ansible_collections.xdr.failback.plugins.plugin_utils.order import PLACEHOLDERS
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, kind
+
+try:
+    from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+except ImportError as error:  # sanity tests import this file without it; check_model() names what is missing
+    MISSING: ImportError | None = error
+    if not TYPE_CHECKING:
+        BaseModel = object
+        AfterValidator = BeforeValidator = ConfigDict = Field = WithJsonSchema = dict
+        model_validator = lambda **_: lambda method: method  # noqa: E731
+else:
+    MISSING = None
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+PLAN_NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+RESERVED_ENDINGS = ("primary", "dr", "witness", "balancers")
+
+
+def _text(pattern: str, expected: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}; found {value!r}")
+        return value
+
+    return check
+
+
+def _plan_name(name: str) -> str:
+    if not re.fullmatch(PLAN_NAME, name) or len(name) > 40:
+        raise ValueError(f"expected at most 40 lower-case letters, digits and single hyphens, a letter first; found {name!r}")
+    if name.rpartition("-")[2] in RESERVED_ENDINGS and "-" in name:
+        raise ValueError(
+            f"a plan's name must not end in -{name.rpartition('-')[2]}: the inventory has a group of that name; found {name!r}"
+        )
+    return name
+
+
+def _volume_path(path: str) -> str:
+    if not path or "\0" in path or ".." in PurePosixPath(path).parts or str(PurePosixPath(path)) != path or path in (".", "/"):
+        raise ValueError(
+            f"expected a path below the host's first volume root (orders.img), or an absolute one, without '..' or '//'; found {path!r}"
+        )
+    return path
+
+
+def _argument(text: str) -> str:
+    unknown = sorted(set(re.findall(r"\{[a-z_]+\}", text)) - set(PLACEHOLDERS))
+    if unknown:
+        raise ValueError(f"unknown placeholder {unknown[0]}; accepted here: {', '.join(PLACEHOLDERS)}")
+    return text
+
+
+def _split(command: object) -> object:
+    """One string is split as a shell would; no shell ever runs it."""
+    try:
+        return shlex.split(command) if isinstance(command, str) else command
+    except ValueError as error:
+        raise ValueError(f"expected a command, a quotation is open in {command!r} ({error})") from error
+
+
+def _unit(read: Callable[[object], int], pattern: str, low: int, high: int, limits: str) -> Any:
+    """A validator from text to a number between ``low`` and ``high``, which ``limits`` says in words."""
+
+    def check(value: object) -> int:
+        number = read(value)
+        if not low <= number <= high:
+            raise ValueError(f"expected {limits}; found {value!r}")
+        return number
+
+    return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+if TYPE_CHECKING:
+    Name = str
+    PlanName = str
+    SiteName = str
+    VolumePath = str
+    HttpPath = str
+    Program = str
+    ServerName = str
+    Duration = int
+    Timeout = int
+    Interval = int
+    Size = int
+    Rate = int
+    Target = int
+    Argv = list[str]
+    CommandLine = list[str]
+    QuiesceArgv = list[str]
+else:
+    _name = _text(NAME, "a name of letters, digits, '-' and '_', a letter or digit first, at most 63")
+    Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": NAME})]
+    PlanName = Annotated[str, AfterValidator(_plan_name), Field(json_schema_extra={"pattern": PLAN_NAME, "maxLength": 40})]
+    SiteName = Name
+    ServerName = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._:-]+", "a server's name as in the balancer's configuration"))]
+    Program = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._:-]+", "a program's name as in supervisord's configuration"))]
+    VolumePath = Annotated[str, AfterValidator(_volume_path)]
+    HttpPath = Annotated[str, AfterValidator(_text(r"/[!-~]*", "a path that begins with '/'")), Field(json_schema_extra={"pattern": "^/"})]
+    Duration = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 0, 31_536_000, "at most 365d")]
+    Target = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 31_536_000, "1s to 365d")]
+    Timeout = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 86_400, "1s to 24h")]
+    Interval = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 604_800, "1s to 7d")]
+    Size = Annotated[int, *_unit(units.size, units.SIZE_PATTERN, 0, 1 << 60, "at most 1048576TiB")]
+    Rate = Annotated[int, *_unit(units.rate, units.RATE_PATTERN, 1 << 16, 1 << 50, "64KiB/s to 1024TiB/s")]
+    Argv = Annotated[list[str], Field(min_length=1)]
+    CommandLine = Annotated[Argv, BeforeValidator(_split), WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})]
+    QuiesceArgv = Annotated[list[Annotated[str, AfterValidator(_argument)]], Field(min_length=1)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PlanSites(Model):
+    """The two sites by their names in plans.yml."""
+
+    primary: SiteName = Field(description="The site where the plan is at home")
+    dr: SiteName = Field(description="The site that takes over after a disaster")
+
+
+class SiteHosts(Model):
+    """An inventory host of each site."""
+
+    primary: str = Field(description="The inventory host at the primary site")
+    dr: str = Field(description="The inventory host at the DR site")
+
+
+class Targets(Model):
+    """What the plan is measured against."""
+
+    rpo: Target = Field(description="The most data, as a time, that a disaster may cost, such as 5m")
+    rto: Target = Field(description="The longest time without service, such as 15m")
+
+
+class Replication(Model):
+    """How volumes are kept equal."""
+
+    interval: Interval = Field(
+        default=60, description="Time from the start of one cycle to the start of the next, such as 1m (the default)"
+    )
+    compression: Literal["auto", "none", "zlib", "zstd"] = Field(
+        default="auto", description="Compression of blocks on the wire; auto takes what both ends have, where it helps"
+    )
+    bandwidth_limit: Rate | None = Field(default=None, description="The most that is sent, such as 400MiB/s; no limit when left out")
+    ready_below: Size = Field(
+        default=64 << 20, description="A failback may start when fewer bytes are left to copy, such as 64MiB (the default)"
+    )
+
+
+class Failback(Model):
+    """What a failback may take, and what it does when the primary is not well."""
+
+    on_failed_health: Literal["rollback", "hold", "commit"] = Field(
+        default="rollback",
+        description="When health checks fail at the primary: rollback to the DR site (the default), hold for a person, or commit all the same",
+    )
+    deadline: Timeout = Field(
+        default=1200, description="The longest downtime before the failback rolls back by itself, such as 20m (the default)"
+    )
+    soak: Duration = Field(default=600, description="How long recovery points are kept once the plan is home, such as 10m (the default)")
+
+
+class SupervisorInstance(Model):
+    """A program of the host's supervisord."""
+
+    driver: Literal["supervisor"] = Field(description="What starts and stops the instance")
+    program: Program = Field(description="The program's name in supervisord's configuration, autostart=false")
+
+
+class Volume(Model):
+    """A raw image or block device."""
+
+    name: Name = Field(description="A name, unique in the plan")
+    path: VolumePath = Field(
+        description="Below the host's first volume root (orders.img), or absolute below one of its roots; the same at both sites"
+    )
+    driver: Literal["delta"] = Field(default="delta", description="What moves the volume's data")
+    grows: bool = Field(default=False, description="The volume may change its size; without it a difference in size is an error")
+
+
+class Quiesce(Model):
+    """Commands around the read of a cycle, where storage has no snapshot. No shell: each is a list of arguments."""
+
+    before: list[QuiesceArgv] = Field(
+        description="Commands that bring the volume to rest, run for each volume; {volume}, {state_dir} and {site_dir} are replaced"
+    )
+    after: list[QuiesceArgv] = Field(
+        description="Commands that let it go again; they run in any case, and a cycle is dropped when one fails"
+    )
+
+
+class Http(Model):
+    """A GET request."""
+
+    port: int = Field(ge=1, le=65535, description="TCP port on the instance's host")
+    path: HttpPath = Field(default="/", description="Path of the request, such as /health")
+    status: int = Field(default=200, ge=100, le=599, description="The status that is expected, 200 when left out")
+
+
+class HealthCheck(Model):
+    """One of tcp, http and command."""
+
+    tcp: int | None = Field(default=None, ge=1, le=65535, description="This TCP port takes connections")
+    http: Http | None = Field(default=None, description="A GET request is answered with the expected status")
+    command: CommandLine | None = Field(
+        default=None,
+        description="This command ends with 0 on the instance's host; a list of arguments, or text that is split without a shell",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> HealthCheck:
+        if len(self.model_fields_set) != 1 or None in (getattr(self, name) for name in self.model_fields_set):
+            raise ValueError(f"expected exactly one of tcp, http and command; found {', '.join(sorted(self.model_fields_set)) or 'none'}")
+        return self
+
+
+class Resource(Model):
+    """An instance with its volumes and health checks."""
+
+    name: Name = Field(description="A name, unique in the plan")
+    hosts: SiteHosts = Field(description="Where it runs at each site")
+    instance: SupervisorInstance = Field(description="The process, and the driver that starts and stops it")
+    volumes: list[Volume] = Field(default=[], description="The volumes that hold its state")
+    quiesce: Quiesce | None = Field(default=None, description="How to bring its volumes to rest while they are read")
+    health: list[HealthCheck] = Field(default=[], description="All must pass before the next group starts")
+    start_timeout: Timeout = Field(default=60, description="How long a start may take, 60s when left out")
+    stop_timeout: Timeout = Field(default=60, description="How long a stop may take, 60s when left out")
+
+
+class Group(Model):
+    """Resources of one priority, which start and stop in parallel."""
+
+    name: Name = Field(description="A name, unique in the plan")
+    priority: int = Field(ge=1, le=9999, description="1 starts first and stops last; each group has its own")
+    consistency_group: bool = Field(default=False, description="All volumes of the group share one point in time")
+    resources: list[Resource] = Field(min_length=1, description="What the group consists of")
+
+
+class Hooks(Model):
+    """Commands on a site's record host. No shell: each is a list of arguments."""
+
+    pre_failback: list[Argv] = Field(default=[], description="Run at the DR site before the downtime; a failing one ends the failback")
+    post_failback: list[Argv] = Field(default=[], description="Run at the primary site once traffic is back")
+
+
+class Servers(Model):
+    """The balancer's servers of each site."""
+
+    primary: list[ServerName] = Field(min_length=1, description="Servers of the backend that are at the primary site")
+    dr: list[ServerName] = Field(min_length=1, description="Servers of the backend that are at the DR site")
+
+
+class HeaderValues(Model):
+    """The header's value at each site."""
+
+    primary: str = Field(min_length=1, description="Its value in an answer from the primary site")
+    dr: str = Field(min_length=1, description="Its value in an answer from the DR site")
+
+
+class Verify(Model):
+    """A request through the balancer that shows which site answers."""
+
+    url: str | None = Field(
+        default=None,
+        json_schema_extra={"pattern": "^https?://"},
+        description="The whole URL; when left out, http at the host variables xdr_balancer_address and xdr_balancer_port, with path",
+    )
+    path: HttpPath | None = Field(default=None, description="The request's path, such as /health; only without url")
+    header: str = Field(min_length=1, description="The response header that names the site, such as X-XDR-Site")
+    values: HeaderValues = Field(description="What the header says at each site")
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Verify:
+        if self.url and self.path:
+            raise ValueError("expected url or path, found both")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url: expected one that begins with http:// or https://; found {self.url!r}")
+        return self
+
+
+class LoadBalancer(Model):
+    """A backend whose servers are moved from site to site."""
+
+    name: Name = Field(description="A name, unique in the plan")
+    driver: Literal["haproxy"] = Field(description="How the balancer is told")
+    host: str = Field(description="The inventory host it runs on")
+    socket: str | None = Field(
+        default=None,
+        json_schema_extra={"pattern": "^/"},
+        description="Its runtime socket; the host variable xdr_haproxy_socket when left out",
+    )
+    backend: ServerName = Field(description="The backend's name in its configuration; it belongs to one plan")
+    servers: Servers = Field(description="The servers of each site")
+    verify: Verify | None = Field(default=None, description="How to see through the balancer which site answers")
+
+
+class Traffic(Model):
+    """What leads clients to a site."""
+
+    load_balancers: list[LoadBalancer] = Field(default=[], description="The balancers in front of the plan")
+
+
+class Plan(Model):
+    """A protection plan: what is protected, in which order, with which targets."""
+
+    plan: PlanName = Field(description="The plan's name, unique in the environment")
+    sites: PlanSites = Field(description="Which site is the primary and which is the DR site")
+    targets: Targets = Field(description="RPO and RTO")
+    replication: Replication = Field(default_factory=lambda: Replication(), description="How volumes are kept equal")
+    failback: Failback = Field(default_factory=lambda: Failback(), description="Rules of a failback")
+    groups: list[Group] = Field(min_length=1, description="What starts and stops together, in the order of their priorities")
+    hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own commands around a failback")
+    traffic: Traffic = Field(default_factory=lambda: Traffic(), description="What leads clients to a site")
+
+
+class EnvironmentSite(Model):
+    """A site of the inventory."""
+
+    group: str = Field(description="The inventory group that holds the site's hosts")
+    record_host: str = Field(description="The host of the group that keeps the site's ownership record")
+
+
+class EnvironmentFile(Model):
+    """plans.yml: which inventory group is which site."""
+
+    plugin: Literal["xdr.failback.plans"] = Field(description="Must be xdr.failback.plans")
+    sites: dict[SiteName, EnvironmentSite] = Field(min_length=2, description="The sites, by the names that plans use")
+    witness: str = Field(description="The inventory host that remembers offers of ownership, best outside all sites")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a plan, which editors check against."""
+    _need_pydantic()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Plan.model_json_schema(mode="validation")}
+
+
+def schema_text() -> str:
+    """The text of portal/static/plan.schema.json."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def check_plan(source: Source) -> tuple[Plan | None, list[Problem]]:
+    """The plan of a file, and all that is wrong with it; the plan is None where its shape is wrong."""
+    plan, problems = _check(Plan, source)
+    return plan, problems
+
+
+def check_environment(source: Source) -> EnvironmentFile:
+    """The contents of a plans.yml. Raises SourceError."""
+    environment: EnvironmentFile | None
+    environment, problems = _check(EnvironmentFile, source)
+    if environment is None:
+        raise SourceError(problems)
+    return environment
+
+
+def _need_pydantic() -> None:
+    if MISSING:
+        raise XdrError("the Python package pydantic is not installed", where="controller", todo="Install it: pip install pydantic")
+
+
+def _check(model: type[Any], source: Source) -> tuple[Any, list[Problem]]:
+    _need_pydantic()
+    try:
+        return model.model_validate(source.data), []
+    except ValidationError as error:
+        return None, [_problem(model, source, each) for each in error.errors(include_url=False, include_context=False)]
+
+
+def _problem(model: type[Any], source: Source, error: Any) -> Problem:
+    field = tuple(error["loc"])
+    while field and not _is_there(source.data, field[:-1]):
+        field = field[:-1]  # pydantic adds the name of a union's branch
+    if error["type"] == "extra_forbidden":
+        return source.problem(field, _unknown(model, field))
+    if error["type"] == "missing":
+        return source.problem(field, "is missing")
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] != "value_error":
+        text = f"{text[:1].lower()}{text[1:]}; found {kind(error['input'])}"
+    return source.problem(field, text)
+
+
+def _is_there(data: Any, field: tuple[Any, ...]) -> bool:
+    for part in field:
+        if not ((isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data))):
+            return False
+        data = data[part]
+    return True
+
+
+def _unknown(model: type[Any], field: tuple[Any, ...]) -> str:
+    """``unknown field; did you mean …?`` with the fields of the model that holds it."""
+    known = _fields(model, field[:-1])
+    close = difflib.get_close_matches(str(field[-1]), known, n=1)
+    return "unknown field; " + (f"did you mean {close[0]!r}?" if close else f"accepted here: {', '.join(known)}")
+
+
+def _fields(model: type[Any], field: tuple[Any, ...]) -> list[str]:
+    found = [model]
+    for part in field:
+        if not isinstance(part, int):
+            annotations = [each.model_fields[part].annotation for each in found if part in each.model_fields]
+            found = [inner for annotation in annotations for inner in _models(annotation)] or found
+    return sorted({name for each in found for name in each.model_fields})
+
+
+def _models(annotation: Any) -> list[type[Any]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [inner for part in get_args(annotation) for inner in _models(part)]
