@@ -47,13 +47,18 @@ class Host:
     groups: list[str]
 
 
-def load_hosts(inventory: Path, *, project: Path = PROJECT, var: Path = PROJECT / "var") -> dict[str, Host]:
+def no_inventory(path: Path) -> XdrError:
+    todo = "Name the environment's folder with --inventory; for the lab run: xdr lab up"
+    return XdrError("there is no such inventory", where=str(path), todo=todo, code="usage")
+
+
+def load_hosts(inventory: Path, *, project: Path = PROJECT, var: Path) -> dict[str, Host]:
     """The hosts by inventory name. Ansible is asked once for each state of the inventory's files.
 
     Raises XdrError where there is no inventory or Ansible cannot read it.
     """
     if not inventory.exists():
-        raise XdrError("there is no such inventory", where=str(inventory), todo="Give one with -i, or make the lab's with: xdr lab up")
+        raise no_inventory(inventory)
     fingerprint = _fingerprint(inventory)
     cache = var / "cache" / f"hosts-{hashlib.sha256(str(inventory.resolve()).encode()).hexdigest()[:16]}.json"
     known = read_json(cache)

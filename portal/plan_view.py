@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from . import units
+from .hosts import no_inventory
 from .plans import load
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Plan = Mapping[str, Any]
 def all_plans(inventory: Path) -> dict[str, Plan]:
     """The compiled plans of the environment. Raises XdrError naming file, line and field of what is wrong."""
     if not inventory.exists():
-        raise XdrError("there is no such inventory", where=str(inventory), todo="Give one with -i, or make the lab's with: xdr lab up")
+        raise no_inventory(inventory)
     return dict(load(inventory).plans)
 
 

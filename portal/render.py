@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def console(*, stderr: bool = True) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+    on = Console(stderr=stderr, highlight=False)
+    if not on.is_terminal:
+        on.width = 200  # a file or a pipe has no width; nothing is cut or folded there
+    return on
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from . import PROJECT
+from . import PROJECT, var_folder
 from .processes import Process, carrying, end, myself, tree
 
 KEPT_RUNS = 500
@@ -49,7 +49,7 @@ class RunRequest:
     exclusive: bool = True
     run_id: str = ""
     project: Path = PROJECT
-    var: Path = PROJECT / "var"
+    var: Path = field(default_factory=var_folder)
     grace: float = GRACE
 
     @property
@@ -125,7 +125,7 @@ def child_of(folder: Path) -> Process | None:
     return Process(child["pid"], child["started"]) if child else None
 
 
-def end_leftovers(plan: str, var: Path = PROJECT / "var", grace: float = GRACE) -> list[str]:
+def end_leftovers(plan: str, var: Path, grace: float = GRACE) -> list[str]:
     """End what earlier runs of this plan left behind when their launcher died. Returns their run ids.
 
     Raises XdrError when something cannot be ended: two tries at once would be worse than none.

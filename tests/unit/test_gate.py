@@ -95,6 +95,17 @@ def test_each_attempt_gets_a_greater_number() -> None:
     assert told.attempt > max(record.attempt[1] for record in world.record.values())
 
 
+def test_the_pair_is_newer_than_that_of_an_owner_that_died() -> None:
+    world = World().accepted()
+    world.claim("failback")  # primary's acceptance of epoch 3 counts, and it dies before the witness hears of it
+    world.dead = {"primary"}
+    reads = world.reads()
+    view = derive(PLAN, reads)
+    assert view.epoch == 2
+    told = decide("verify_primary", PLAN, derive(PLAN, {**reads, "fra": {**reads["fra"], "reachable": True}}), reads, {})
+    assert (told.epoch, told.attempt) > max(tuple(record.attempt) for record in world.record.values())
+
+
 @pytest.mark.parametrize(("lag", "says"), [(1001, "1001 bytes"), ("unknown", "unknown")])
 def test_lag_gate(lag: int | str, says: str) -> None:
     with pytest.raises(XdrError, match=says) as refusal:

@@ -242,11 +242,12 @@ def peer_of(server: Sshd) -> Peer:
     return Peer("w1", str(fields["address"]), server.port, str(fields["user"]), str(fields["key"]), str(fields["known_hosts"]))
 
 
-def test_a_peer_may_ask_for_the_record_a_ping_and_the_version(witness: SiteHost, witness_sshd: Sshd) -> None:
+def test_a_peer_may_ask_for_the_record_a_ping_and_the_version(agent: Path, witness: SiteHost, witness_sshd: Sshd) -> None:
     peer = peer_of(witness_sshd)
     assert records.from_json(json.loads(run(peer, "record", "webshop", timeout=20))) == witness.record
     assert '"host": "hv1"' in run(peer, "ping", timeout=20)
-    assert run(peer, "version", timeout=20).strip() == build().version
+    version = subprocess.run([PYTHON, str(agent), "version"], capture_output=True, text=True, timeout=20, check=True).stdout
+    assert run(peer, "version", timeout=20) == version
 
 
 @pytest.mark.parametrize(

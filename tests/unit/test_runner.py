@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ PLAYBOOK = """
       ansible.builtin.command: sleep {{ nap | default(0) }}
     - name: three | Refuse
       ansible.builtin.fail:
-        msg: No
+        msg: It is not to be
       when: refuse | default(false)
 """
 INVENTORY = "[all]\nlocalhost ansible_connection=local ansible_python_interpreter={{ansible_playbook_python}}\n"
@@ -47,6 +48,7 @@ LAUNCHER = """
 import json, sys
 from pathlib import Path
 from portal.runner import launch
+from portal.runs import RunRequest
 from portal.runs import RunRequest
 folder = Path(sys.argv[1])
 launch(RunRequest("try", "shop", "try.yml", folder / "hosts.ini", json.loads(sys.argv[2]), project=folder, var=folder / "var", grace=3))
@@ -64,9 +66,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def request(project: Path, *, plan: str = "shop", playbook: str = "try.yml", **extra: Any) -> RunRequest:
-    return RunRequest(
-        "try", plan, playbook, project / "hosts.ini", extra, project=project, var=project / "var", grace=3, run_id=runs.new_run_id("try")
-    )
+    run_id = runs.new_run_id("try")
+    return RunRequest("try", plan, playbook, project / "hosts.ini", extra, run_id=run_id, project=project, var=project / "var", grace=3)
 
 
 def carriers(run_id: str) -> set[processes.Process]:
@@ -131,7 +132,7 @@ def test_events_steps_and_result(project: Path) -> None:
 @pytest.mark.parametrize(
     ("playbook", "extra", "code", "says"),
     [
-        ("try.yml", {"refuse": True}, 2, "No"),
+        ("try.yml", {"refuse": True}, 2, "It is not to be"),
         ("broken.yml", {}, 4, "no.such.module"),
     ],
 )
@@ -147,8 +148,6 @@ def test_a_playbook_that_is_not_there(project: Path) -> None:
 
 
 def test_progress_is_fed_into_the_same_sequence(project: Path) -> None:
-    import contextlib
-
     @contextlib.contextmanager
     def feed(add: Any) -> Iterator[None]:
         add({"kind": "progress", "what": "bytes", "volume": "v"})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.progress import Progr
 
 from portal import tail
 from portal.hosts import Host
+from portal.processes import tree
 from tests.support.processes import free_port, wait_until
 from tests.support.sshd import Sshd, known_hosts_line, make_key, sshd
 
@@ -78,21 +80,25 @@ def test_half_a_line_waits_for_its_other_half(host: Host, tmp_path: Path) -> Non
         wait_until(lambda: heard.done() == [7, 8], "both lines")
 
 
-def test_a_site_that_comes_up_later(tmp_path: Path) -> None:
-    port = free_port(ADDRESS)
+def test_a_site_that_comes_up_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, folder, heard = free_port(ADDRESS), tmp_path / "ssh", Heard()
+    monkeypatch.setattr("tests.support.sshd.free_port", lambda address: port)
     write(tmp_path, 1)
-    folder = tmp_path / "ssh"
-    heard = Heard()
-    down = Host("fra", ADDRESS, port, getpass.getuser(), str(folder / "client_key"), str(folder / "known_hosts"), str(tmp_path), [])
-    hosts: list[Host] = [down]
-    with sshd(folder, address=ADDRESS) as late:
-        follower = tail.Tail(replace(hosts[0], port=late.port), "r1", heard.take)
-        follower.start()
+    host = Host("fra", ADDRESS, port, getpass.getuser(), str(folder / "client_key"), str(folder / "known_hosts"), str(tmp_path), [])
+    with tail.Tails(lambda: [host], "r1", heard.take), sshd(folder, address=ADDRESS):
         wait_until(lambda: heard.done() == [1], "the line")
-    write(tmp_path, 2)  # its sshd is gone: nothing can be read, nothing breaks
-    follower.end()
-    follower.join(5)
-    assert heard.done() == [1]
+
+
+def test_a_lost_connection_is_made_again_and_goes_on_where_it_was(host: Host, server: Sshd, tmp_path: Path) -> None:
+    heard = Heard()
+    write(tmp_path, 1)
+    with tail.Tails(lambda: [host], "r1", heard.take):
+        wait_until(lambda: heard.done() == [1], "the line")
+        daemon = int((server.folder / "sshd.pid").read_text())
+        for session in {one for one in tree(daemon) if one.pid != daemon}:
+            session.signal(signal.SIGKILL)
+        write(tmp_path, 2)
+        wait_until(lambda: heard.done() == [1, 2], "the next line")
 
 
 def test_nothing_listens(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ down SITE  ends them, and all else that belongs to the site
 kill SITE  the site is lost: SIGKILL to all of it at once
 list SITE  the site's processes
 
-SITE is the site's folder. It holds daemons/*.json, in this order: {"name", "argv" (stays in the foreground), "config" (path),
+SITE is the site's folder. It holds daemons/*.json, each a list, in this order: {"name", "argv" (stays in the foreground), "config" (path),
 "ready": {"tcp": [address, port]} or {"unix": path}, "renew" (argv that makes a running one read its configuration; without it, it is
 started anew)}. The site's address is that of its sshd. Prints {"changed": [text]} or {"processes": [[pid, command]]}.
 """
@@ -133,14 +133,14 @@ class Daemon:
 class SiteDaemons:
     """The site's folder may be half made or gone: then there is nothing to start, but still something to end."""
 
-    def __init__(self, site: Path) -> None:
-        self.site, self.address = site, ""
+    def __init__(self, site: Path, address: str = "") -> None:
+        self.site, self.address = site, address
         self.daemons: list[Daemon] = []
         for path in sorted((site / "daemons").glob("*.json")):
-            with contextlib.suppress(OSError, ValueError):
-                item = json.loads(path.read_text(encoding="utf-8"))
-                self.daemons.append(Daemon(site, item))
-                self.address = self.address or item["ready"].get("tcp", [""])[0]
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                self.daemons += [Daemon(site, item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        if not address:
+            self.address = next((daemon.item["ready"]["tcp"][0] for daemon in self.daemons if daemon.name == "sshd"), "")
 
     def up(self) -> list[str]:
         if not self.daemons:
@@ -170,9 +170,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["up", "down", "kill", "list"])
     parser.add_argument("site", type=Path)
+    parser.add_argument("--address", default="", help="the site's address, where its files may be gone")
     options = parser.parse_args()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a daemon that dies at once is not to linger as a zombie
-    site = SiteDaemons(options.site)
+    site = SiteDaemons(options.site, options.address)
     try:
         if options.action == "list":
             print(json.dumps({"processes": [[one.pid, one.command] for one in site.list()]}))

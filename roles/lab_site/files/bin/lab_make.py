@@ -73,11 +73,14 @@ def allow(path: str, line: str) -> bool:
         return True
 
 
-def make(site: str, name: str, login: str, volumes: list[str]) -> Iterator[str]:
+def make(site: str, name: str, login: str, programs: str, volumes: list[str]) -> Iterator[str]:
     for folder in (f"{site}/{part}" for part in ("ssh", "volumes", "log", "daemons")):
         if not os.path.isdir(folder):
             os.mkdir(folder, 0o700)
             yield folder
+    if not os.path.islink(f"{site}/bin"):
+        os.symlink(programs, f"{site}/bin")
+        yield f"{site}/bin"
     host_key = f"{site}/ssh/ssh_host_ed25519_key"
     if not os.path.exists(host_key):
         make_host_key(host_key, name)
@@ -96,9 +99,11 @@ def main() -> None:
     parser.add_argument("site", help="the host's folder")
     parser.add_argument("--name", required=True, help="the host's name")
     parser.add_argument("--login", required=True, help="the controller's public key")
+    parser.add_argument("--programs", required=True, help="the folder of the lab's programs")
     parser.add_argument("--volume", action="append", default=[], metavar="KIND:MIB:PATH", help="kind image or orders")
     options = parser.parse_args()
-    for made in make(options.site, options.name, options.login, options.volume):
+    os.umask(0o077)
+    for made in make(options.site, options.name, options.login, options.programs, options.volume):
         print(made)
 
 

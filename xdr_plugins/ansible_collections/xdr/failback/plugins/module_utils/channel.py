@@ -35,9 +35,13 @@ def argv(peer: Peer, verb: str, *args: str) -> list[str]:
 def run(peer: Peer, verb: str, *args: str, timeout: float) -> str:
     """What the verb printed. Raises NotReached (no answer, nothing known of what was done) or XdrError (host key, login, the verb)."""
     try:
-        done = subprocess.run(argv(peer, verb, *args), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv(peer, verb, *args), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise NotReached(f"no answer within {timeout:g} s", where=_where(peer), todo="Look at that host and the network between the sites") from error
+        raise NotReached(
+            f"no answer within {timeout:g} s", where=_where(peer), todo="Look at that host and the network between the sites"
+        ) from error
     except OSError as error:
         raise _no_ssh(error) from error
     if done.returncode:

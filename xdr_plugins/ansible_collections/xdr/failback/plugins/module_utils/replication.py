@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import attempt, record as records
+from . import attempt
+from . import record as records
 from .errors import XdrError
 from .progress import Progress
 from .site import PlanOnHost, VolumeOnHost, load_plan
@@ -79,10 +80,17 @@ class Replicating:
 
     def _diff(self, before: Results, todo: dict[str, list[tuple[str, str]]], *, check: bool) -> dict[str, Any]:
         def shown(results: Results) -> dict[str, Any]:
-            return {one["volume"]: {"role": one["role"], "recovery_points": [point["name"] for point in one["recovery_points"]]} for one in results}
+            return {
+                one["volume"]: {"role": one["role"], "recovery_points": [point["name"] for point in one["recovery_points"]]}
+                for one in results
+            }
 
         was = shown(before)
-        after = {name: {**was[name], "steps": [" ".join(step).strip() for step in todo[name]]} for name in was} if check else shown(self.results)
+        after = (
+            {name: {**was[name], "steps": [" ".join(step).strip() for step in todo[name]]} for name in was}
+            if check
+            else shown(self.results)
+        )
         return {"before": was, "after": after}
 
 

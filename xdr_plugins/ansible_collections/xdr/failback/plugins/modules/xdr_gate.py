@@ -63,8 +63,12 @@ enter:
   description: Where a move enters, V(stop), V(handover) or V(start).
   type: str
   returned: success
+epoch:
+  description: The epoch of the pair that the run is to claim.
+  type: int
+  returned: success
 attempt:
-  description: The number that the run is to claim.
+  description: The number of the pair that the run is to claim.
   type: int
   returned: success
 run_id:

@@ -23,10 +23,11 @@ HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
 @dataclasses.dataclass(frozen=True)
 class Decision:
     """``proceed`` False: there is nothing to do, and ``reason`` says why. ``enter`` is where a move goes on:
-    ``stop``, ``handover`` or ``start``. ``attempt`` is the number that the run is to claim."""
+    ``stop``, ``handover`` or ``start``. ``epoch`` and ``attempt`` are the pair that the run is to claim."""
 
     proceed: bool
     reason: str
+    epoch: int
     attempt: int
     enter: str = "stop"
     fresh: bool = True  # a new run, not a resumed one
@@ -50,7 +51,9 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
         _same_plan(plan, view, reads)
     proceed, reason = rule(plan, view, options)
     resumed = view.run is not None and view.run["action"] == action
-    return Decision(proceed, reason, view.attempt + 1, _entry(action, view), fresh=not resumed, claims=action not in ONLY_LOOKS)
+    epoch = max(view.epoch, view.attempt_epoch)
+    fresh, claims = not resumed, action not in ONLY_LOOKS
+    return Decision(proceed, reason, epoch, view.attempt + 1, _entry(action, view), fresh, claims)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:

@@ -109,6 +109,7 @@ class View:
     epoch: int  # the newest any record knows
     next_epoch: int  # the lowest that the witness may offer
     attempt: int  # the newest number any host has seen
+    attempt_epoch: int  # the newest epoch of any pair; its owner may be dead, and a pair of an older one would be refused for good
     since: float  # unix seconds, 0 where unknown
     why: str
     lag: Lag
@@ -147,6 +148,7 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
         epoch=epoch,
         next_epoch=max(epoch + 1, records.from_json(dict(witness)).next_epoch if witness else 1),
         attempt=max((r["attempt"][1] for r in known), default=0),
+        attempt_epoch=max((r["attempt"][0] for r in known), default=0),
         since=float(newest["status_since"] or 0) if newest else 0.0,
         why=why,
         lag=lag,

@@ -55,5 +55,10 @@ def chosen(plan: PlanOnHost, names: list[str] | None) -> list[VolumeOnHost]:
     for name in names or []:
         if name not in plan.volumes:
             known = ", ".join(plan.volumes) or "none"
-            raise XdrError(f"volume {name!r} of plan {plan.plan} is not registered here", where=plan.host, todo=f"Known are: {known}", code="unknown_volume")
+            raise XdrError(
+                f"volume {name!r} of plan {plan.plan} is not registered here",
+                where=plan.host,
+                todo=f"Known are: {known}",
+                code="unknown_volume",
+            )
     return [volume for name, volume in plan.volumes.items() if names is None or name in names]

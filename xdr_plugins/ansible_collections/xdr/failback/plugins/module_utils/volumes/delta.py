@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from .. import channel
-from ..delta import lag, sender, undo
+from ..delta import blocks, lag, sender, undo
+from ..delta.apply import disk_error
 from ..delta.roles import Replication, Step, steps
 from ..errors import NotReached, XdrError
 from ..record import Record
@@ -41,7 +41,7 @@ class DeltaDriver:
             "read_started": state.read_started,
             "applied_at": state.applied_at,
             "compared": state.compared,
-            "size": lag.blocks.size_at(here.folder.volume.path),
+            "size": blocks.size_at(here.folder.volume.path),
             "pending": here.situation().pending,
             "recovery_points": [point.describe() for point in undo.points(here.folder.undo)],
         }
@@ -52,7 +52,11 @@ class DeltaDriver:
         return steps(here.situation(), state, point)
 
     def apply(self, plan: PlanOnHost, name: str, todo: list[Step]) -> None:
-        Replication(self._state_dir, plan, name).apply(todo)
+        here = Replication(self._state_dir, plan, name)
+        try:
+            here.apply(todo)
+        except OSError as error:
+            raise disk_error(error, str(here.folder.path)) from error
 
     def exact(self, plan: PlanOnHost, name: str, point: str) -> bool | None:
         return Replication(self._state_dir, plan, name).exact(point)
@@ -75,11 +79,14 @@ class DeltaDriver:
 
 def _over_channel(work: Work, job: Job, volumes: list[VolumeOnHost], peer: Peer, results: Results) -> None:
     process = channel.open_channel(peer, "receive")
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - pipes were asked for
+    if process.stdin is None or process.stdout is None:  # pipes were asked for
+        raise AssertionError
     try:
         work(job, volumes, process.stdout, process.stdin, peer.name, results)
     except NotReached as error:
         raise _reason(process, peer, error) from error
+    except OSError as error:
+        raise disk_error(error, str(job.state_dir)) from error
     finally:
         _end(process)
 

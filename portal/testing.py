@@ -1,0 +1,47 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""``xdr test``: the linters, then pytest, whose summary comes last. A linter that finds something does not keep the rest from running."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+LINTERS = (
+    ("ruff", "check", "--quiet", "."),
+    ("ruff", "format", "--check", "--quiet", "."),
+    ("mypy",),
+    ("ansible-lint", "--offline", "--profile", "production", "-q"),
+)
+
+
+def run(args: list[str]) -> int:
+    """Run everything, ``args`` going to pytest; 0 when all is well, pytest's exit code, else 1."""
+    found = [title for linter in LINTERS if _run(title := " ".join(linter), list(linter))]
+    code = _run("pytest", ["pytest", *args])
+    if found:
+        print(f"xdr test: not clean: {'; '.join(found)}", flush=True)
+    return code or int(bool(found))
+
+
+def _run(title: str, command: list[str]) -> int:
+    print(f"--- {title}", flush=True)
+    begun = time.monotonic()
+    program, *arguments = command
+    code = subprocess.run([_beside_python(program), *arguments], cwd=PROJECT, env=_environment(), check=False).returncode
+    print(f"--- {title}: {'ok' if code == 0 else f'exit {code}'}, {time.monotonic() - begun:.1f} s", flush=True)
+    return code
+
+
+def _beside_python(program: str) -> str:
+    return str(Path(sys.executable).parent / program)
+
+
+def _environment() -> dict[str, str]:
+    """ansible-lint calls ansible-playbook from PATH."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}

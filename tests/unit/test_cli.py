@@ -1,0 +1,136 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The command line: what each command prints, and the exit code of each way to fail."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdr.failback.plugins.plugin_utils.plan import schema_text
+from typer.testing import CliRunner, Result
+
+from portal import PROJECT
+from portal.cli import app
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PROJECT / "inventories" / "lab", tmp_path / "inventory"))
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDR_VAR", str(tmp_path / "var"))
+
+
+def xdr(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--no-such-option"],
+        ["no-such-command"],
+        ["run", "no-such-action", "webshop"],
+        ["run", "failback"],
+        ["run", "failback", "webshop", "--attest-primary-is-off", "x"],
+        ["plan", "validate", "no-such-file.yml"],
+    ],
+)
+def test_bad_options_end_with_5(args: list[str]) -> None:
+    result = xdr(*args)
+    assert result.exit_code == 5
+    assert result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", [["plan", "show"], ["run", "failback"], ["status"]])
+def test_a_plan_that_is_not_there(command: list[str], inventory: Path) -> None:
+    result = xdr(*command, "nix", "-i", inventory)
+    assert result.exit_code == 5
+    assert "no plan is named 'nix'. It has: webshop" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["plan", "validate"], ["site", "list"], ["site", "test"], ["status"], ["run", "failback", "webshop"]])
+def test_an_inventory_that_is_not_there(command: list[str], tmp_path: Path) -> None:
+    result = xdr(*command, "-i", tmp_path / "none")
+    assert result.exit_code == 5
+    assert "there is no such inventory" in result.stderr
+
+
+def test_validate(inventory: Path) -> None:
+    for what in ("", "webshop", str(inventory / "plans" / "webshop.yml")):
+        result = xdr("plan", "validate", *([what] if what else []), "-i", inventory)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("webshop: valid, 3 groups, 7 resources, 7 volumes")
+
+
+@pytest.mark.parametrize("command", [["plan", "validate"], ["run", "failback", "webshop"]])
+def test_a_wrong_plan(command: list[str], inventory: Path) -> None:
+    path = inventory / "plans" / "webshop.yml"
+    path.write_text(path.read_text().replace("rpo: 5m", "rpo: 5x"))
+    result = xdr(*command, "-i", inventory)
+    assert result.exit_code == 4
+    assert "webshop.yml:5" in result.stderr
+    assert "targets.rpo" in result.stderr
+
+
+def test_show(inventory: Path) -> None:
+    text = xdr("plan", "show", "webshop", "-i", inventory).stdout
+    assert "stops in reverse: frontend, application, database" in text
+    document = json.loads(xdr("plan", "show", "webshop", "-i", inventory, "--json").stdout)
+    assert document["stop_order"] == ["frontend", "application", "database"]
+
+
+def test_site_list(inventory: Path) -> None:
+    document = json.loads(xdr("site", "list", "-i", inventory, "--json").stdout)
+    assert [site["site"] for site in document["sites"]] == ["frankfurt", "amsterdam"]
+    assert (document["witnesses"], document["warnings"]) == (["edge1"], [])
+
+
+def test_a_witness_inside_a_site_is_warned_of(inventory: Path) -> None:
+    config = inventory / "plans.yml"
+    config.write_text(config.read_text().replace("witness: edge1", "witness: ams-hv1"))
+    result = xdr("site", "list", "-i", inventory)
+    assert "warning: the witness ams-hv1 is inside the site amsterdam" in result.stdout
+
+
+def test_schema(tmp_path: Path) -> None:
+    assert xdr("schema", "export").stdout == schema_text()
+    assert xdr("schema", "export", "--output", tmp_path / "schema.json").stdout == ""
+    assert (tmp_path / "schema.json").read_text() == schema_text()
+
+
+def test_another_run_is_active(inventory: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "var" / "plans" / "webshop.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text(json.dumps({"run_id": "r7", "action": "failback", "pid": 42, "at": 0.0}))
+    with lock.open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        result = xdr("run", "replicate", "webshop", "-i", inventory, "--json")
+    assert result.exit_code == 11
+    assert "run r7 (failback) has been active since" in result.stderr
+    assert json.loads(result.stdout)["code"] == "run_active"
+
+
+def test_hosts_that_do_not_answer(inventory: Path) -> None:
+    """No lab is there: its variables are missing, so no host can be reached; the run ends in a sentence, JSON on stdout alone."""
+    result = xdr("run", "failback", "webshop", "-i", inventory, "--json")
+    assert result.exit_code in (2, 4)
+    document = json.loads(result.stdout)
+    assert document["exit_code"] == result.exit_code
+    assert document["error"]
+    assert "Traceback" not in result.stderr
+
+
+def test_help_does_not_wait_for_what_it_does_not_need() -> None:
+    code = "import sys, portal.cli; print(*sorted({'ansible_runner', 'paramiko', 'pydantic', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == ""
