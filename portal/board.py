@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import units
 from .events import Event
@@ -120,42 +120,41 @@ class Lines:
 
     def __init__(self, say: Callable[[str], None], title: str = "") -> None:
         self._say, self._board = say, Board()
-        self._told: dict[str, tuple[float, Any]] = {}
+        self._volumes: dict[str, float] = {}  # when it was told last
+        self._entered = 0.0
         self._title = title
 
     def add(self, event: Event) -> None:
         if event["kind"] == "started":
             self._say(self._title or f"{event['action']} {event['plan']}: run {event['run']}")
-        leaving = self._board.current
+        before = self._board.current
         self._board.add(event)
         match event["kind"]:
-            case "task" | "ended" if leaving and (event["kind"] == "ended" or event["step"] != leaving):
-                self._phase(leaving)
-            case "progress":
-                self._progress(event)
+            case "task" if event["step"] != before:
+                self._left(before, event["at"])
+            case "ended":
+                self._left(before, event["at"])
+            case "progress" if event["what"] == "bytes":
+                self._volume(event["volume"])
+            case "progress" if event["what"] == "resource":
+                self._say(f"  {event['resource']}: {event['state']}")
             case "result" if event["status"] in ("failed", "unreachable"):
                 self._say(f"  {event['host']}: {event['status']}: {event.get('msg', '')}"[:500])
 
-    def _phase(self, name: str) -> None:
-        phase = self._board.phases.get(name)
-        if phase:
-            self._say(f"  {name}: {phase.result}, {units.seconds(phase.end - phase.begin)}")
+    def _left(self, name: str | None, at: float) -> None:
+        phase = self._board.phases.get(name or "")
+        if phase and phase.end > self._entered:  # not all of its tasks were skipped this time
+            self._say(f"  {name}: {phase.result}, {units.seconds(phase.end - self._entered)}")
+        self._entered = at
 
-    def _progress(self, event: Event) -> None:
+    def _volume(self, name: str) -> None:
+        """A volume that is done in less than a second is told once."""
         now = time.monotonic()
-        name = event.get("volume") or event.get("resource") or ""
-        at, before = self._told.get(name, (0.0, None))
-        if event["what"] == "bytes":
-            volume = self._board.volumes[name]
-            ended = volume.done >= volume.total
-            text = f"  volume {name}: {volume.line()}"
-            if text == before or (now - at < self.every and not ended):
-                return
-        elif event["what"] == "resource":
-            text = f"  {name}: {event['state']}"
-            if text == before:
-                return
-        else:
+        volume = self._board.volumes[name]
+        if volume.done >= volume.total:
+            self._volumes.pop(name, None)
+        elif now - self._volumes.setdefault(name, now) < self.every:
             return
-        self._told[name] = (now, text)
-        self._say(text)
+        else:
+            self._volumes[name] = now
+        self._say(f"  volume {name}: {volume.line()}")

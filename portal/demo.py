@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from . import measure, processes, render, status, units
+from . import measure, render, status, units
 from .actions import execute, request
 from .lab import orders
 from .lab.client import Client
@@ -147,8 +147,6 @@ class Story:
         self.client.stop()
         if not keep:
             self.lab.down()
-            for run in self.runs:  # ssh keeps its connections for later runs
-                processes.end(processes.carrying(f"XDR_RUN_ID={run['run_id']}", connections=True), 1.0)
 
     # -- the chapters ----------------------------------------------------------------------------------------
 
@@ -232,17 +230,11 @@ class Story:
         with render.watching(f"  xdr run {action} {PLAN}", self.on) as listener:
             result = execute(wanted, listener)
         self.runs[-1].update(exit_code=result.exit_code, seconds=result.seconds, changed=result.changed, state=result.state)
-        if result.stopped:
-            raise Interrupted
-        if not result.ok:
-            raise XdrError(result.error, code=result.code or "failed")
-        return result
+        return _well(result)
 
     def _status(self) -> dict[str, Any]:
         wanted = replace(request("status", PLAN, self.lab.inventory), var=self.lab.inventory.parent)
-        result = execute(wanted)
-        if result.stopped:
-            raise Interrupted
+        result = _well(execute(wanted))
         return status.document(PLAN, result)
 
     def _write(self, until: int = 0) -> None:
@@ -257,6 +249,15 @@ class Story:
 
     def _tell(self, text: str) -> None:
         self.on.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}")
+
+
+def _well(result: RunResult) -> RunResult:
+    """The result of a run that ended well; anything else ends the story."""
+    if result.stopped:
+        raise Interrupted
+    if not result.ok:
+        raise XdrError(result.error, where=f"run {result.run_id}", code=result.code or "failed")
+    return result
 
 
 def _epilogue(on: Console, document: dict[str, Any], lab: Lab | None) -> None:

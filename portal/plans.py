@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Inventory, load_environment
-from ansible_collections.xdr.failback.plugins.plugin_utils.source import read_source
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import Field, Source, SourceError, kind, read_source
 
 
 def load(inventory: Path) -> Environment:
@@ -28,19 +28,30 @@ def load(inventory: Path) -> Environment:
         )
     groups: dict[str, list[str]] = {}
     roots: dict[str, list[str]] = {}
-    for name, group in read_source(hosts).data.items():
-        _collect(name, group, groups, roots)
+    source = read_source(hosts)
+    for name, group in source.data.items():
+        _collect(source, (name,), group, groups, roots)
     return load_environment(config, Inventory(groups, roots))
 
 
-def _collect(name: str, group: Any, groups: dict[str, list[str]], roots: dict[str, list[str]]) -> list[str]:
+def _collect(source: Source, field: Field, group: Any, groups: dict[str, list[str]], roots: dict[str, list[str]]) -> list[str]:
     """The hosts of a group of Ansible's YAML inventory and of the groups below it."""
-    members = list((group or {}).get("hosts") or {})
-    for host, variables in ((group or {}).get("hosts") or {}).items():
-        found = (variables or {}).get("xdr_volume_roots")
-        if isinstance(found, list) and not any("{{" in root for root in found):
+    parts = _mapping(source, field, group)
+    hosts = _mapping(source, (*field, "hosts"), parts.get("hosts"))
+    members = list(hosts)
+    for host, variables in hosts.items():
+        found = _mapping(source, (*field, "hosts", host), variables).get("xdr_volume_roots")
+        if isinstance(found, list) and all(isinstance(root, str) and "{{" not in root for root in found):
             roots[host] = found
-    for child, inner in ((group or {}).get("children") or {}).items():
-        members += [host for host in _collect(child, inner, groups, roots) if host not in members]
+    for child, inner in _mapping(source, (*field, "children"), parts.get("children")).items():
+        collected = _collect(source, (*field, "children", child), inner, groups, roots)
+        members += [host for host in collected if host not in members]
+    name = field[-1]
     groups[name] = groups.get(name, []) + [host for host in members if host not in groups.get(name, [])]
     return groups[name]
+
+
+def _mapping(source: Source, field: Field, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict) or value is None:
+        return value or {}
+    raise SourceError([source.problem(field, f"expected a mapping (name: value), found {kind(value)}")])

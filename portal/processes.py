@@ -79,10 +79,10 @@ def tree(root: int) -> set[Process]:
     return found
 
 
-def carrying(entry: str, *, connections: bool = False) -> set[Process]:
-    """Processes with ``NAME=value`` in the environment they were started with, this one left out.
+def carrying(entry: str) -> set[Process]:
+    """Processes with ``NAME=value`` in the environment they were started with.
 
-    ``connections``: also ssh's shared connections, which outlive a run on purpose and may serve another run.
+    This one is left out, and so are ssh's shared connections, which outlive a run on purpose and may serve another run.
     """
     wanted = entry.encode()
     found = set()
@@ -94,7 +94,7 @@ def carrying(entry: str, *, connections: bool = False) -> set[Process]:
             continue  # gone, or another account's
         if wanted not in environment.split(b"\0") or pid == os.getpid():
             continue
-        if (connections or not _is_shared_connection(command)) and (one := process(pid)):
+        if not _is_shared_connection(command) and (one := process(pid)):
             found.add(one)
     return found
 

@@ -53,6 +53,7 @@ def test_live() -> None:
 def test_lines() -> None:
     said: list[str] = []
     lines = Lines(said.append)
+    lines.every = 0.0
     for event in STORY:
         lines.add(event)
     assert said == [

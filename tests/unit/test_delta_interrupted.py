@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.delta import apply, spool, undo
@@ -16,7 +15,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.delta_pair import Pair, content, cut_after, in_killed_child, pipe
+from tests.support.delta_pair import Pair, content, cut_after, in_killed_child, pipe, quick_folder
 
 OLD = {"orders": content([1, 2, 0, 4]), "customers": content([0, 0, 5], tail=9)}
 NEW = {"orders": content([1, 0, 3, 6, 7], tail=33), "customers": content([8, 0])}
@@ -24,10 +23,10 @@ MOST = 200  # more system calls than any of these need
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
+def pair() -> Iterator[Pair]:
     """One unit of two volumes, in the old state at both ends, a recovery point open, the source gone on to the new state."""
-    pair = Pair(tmp_path, "orders", "customers", grows=True)
-    return again(pair)
+    with quick_folder() as folder:
+        yield again(Pair(folder, "orders", "customers", grows=True))
 
 
 def again(pair: Pair) -> Pair:

@@ -71,6 +71,9 @@ BOMB = b"a: &a [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"%c: &%c [%s]\n" % (letter, letter, b", ".join([b"*%c" % (letter - 1)] * 10)) for letter in range(98, 107)
 )
 
+SAME_VOLUME = ("program: web}", "program: web}\n        volumes: [{name: w, path: /srv/volumes/orders.img}]")
+BALANCER = "plan: shop\ntraffic: {load_balancers: [{name: f, driver: haproxy, host: wit1, backend: b, servers: {primary: [a], dr: [a]}}]}"
+
 CASES = {
     "unknown site": (("dr: amsterdam", "dr: paris"), 2, "sites.dr", "unknown site 'paris'; the environment has: frankfurt, amsterdam"),
     "one site twice": (("dr: amsterdam", "dr: frankfurt"), 2, "sites.dr", "another site"),
@@ -82,6 +85,11 @@ CASES = {
     "priority twice": (("priority: 2", "priority: 1"), 15, "groups[front].priority", "priority 1 is that of group database already"),
     "volume path twice": (("program: web}", "program: web}\n        volumes: [{name: w, path: orders.img}]"), 20, "[w].path", "belongs to"),
     "path outside the roots": (("path: orders.img", "path: /etc/orders.img"), 12, "volumes[orders].path", OUTSIDE),
+    "path of a root": (("path: orders.img", "path: /srv/volumes"), 12, "volumes[orders].path", OUTSIDE),
+    "one volume written in two ways": (SAME_VOLUME, 20, "[w].path", "belongs to"),
+    "group without a priority": (("    priority: 2\n", ""), 14, "groups[front].priority", "is missing; expected: 1 starts first"),
+    "a list for a mapping": (("health: [{tcp: 5432}]", "health: {tcp: 5432}"), 13, "health", "expected a list (- item); found a mapping"),
+    "server at both sites": (("plan: shop", BALANCER), 2, "servers.dr[0]", "server 'a' is one of the primary site already"),
     "path that climbs": (("path: orders.img", "path: ../orders.img"), 12, "volumes[orders].path", "without '..'"),
     "wrong unit": (("rpo: 5m", "rpo: 5x"), 3, "targets.rpo", "such as 30s, 5m, 2h"),
     "field misspelt": (("priority: 2", "priorty: 2"), 15, "groups[front].priorty", "unknown field; did you mean 'priority'?"),
@@ -136,6 +144,26 @@ def test_environment_names_what_the_inventory_lacks(tmp_path: Path) -> None:
         ("sites.frankfurt.group", "the inventory has no group 'berlin'"),
         ("witness", "the inventory has no host 'wit9'"),
     }
+
+
+def test_witness_has_no_part_in_a_plan_and_a_host_one_site(tmp_path: Path) -> None:
+    config = write(tmp_path, PLAN)
+    config.write_text(CONFIG.replace("wit1", "ams1"), encoding="utf-8")
+    texts = {(line, field.rpartition(".")[2]): text for _, line, field, text in wrong(config)}
+    assert "is the witness" in texts[(4, "record_host")]
+    assert "is the witness" in texts[(9, "dr")]
+    config.write_text(CONFIG.replace("group: amsterdam", "group: frankfurt"), encoding="utf-8")
+    assert any("is in site frankfurt already" in text for _, _, _, text in wrong(config))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "field"), [("all: [a]", "all"), ("all: {hosts: [a]}", "all.hosts"), ("all:\n  hosts: {a: 3}", "all.hosts.a")]
+)
+def test_hosts_file_of_a_wrong_shape(tmp_path: Path, hosts: str, field: str) -> None:
+    write(tmp_path, PLAN)
+    (tmp_path / "hosts.yml").write_text(hosts, encoding="utf-8")
+    with pytest.raises(SourceError, match=rf"hosts\.yml:[12]: {field}: expected a mapping"):
+        load(tmp_path)
 
 
 def test_the_labs_plan_is_right() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import order
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +132,16 @@ def test_room_is_needed_where_volumes_and_spool_lie() -> None:
     items = order.capacity_for(PLAN, "dr", "ams1", HOST, 1000)
     assert {item["path"]: item["needs_bytes"] for item in items} == {"/srv/xdr/state": 1000, "/srv/volumes": 1000, "/data": 1000}
     assert all(item["needs_bytes"] == 0 for item in order.capacity_for(PLAN, "dr", "ams1", HOST, "unknown"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({**HOST, "xdr_volume_roots": []}, "ams1: the inventory variable xdr_volume_roots is not set"),
+        ({**HOST, "xdr_state_dir": ""}, "ams1: the inventory variable xdr_state_dir is not set"),
+        ({**HOST, "xdr_volume_roots": ["/srv/volumes"]}, "ams1: the volume path /data/web.img is outside the volume roots"),
+    ],
+)
+def test_document_needs_the_hosts_variables(variables: dict[str, Any], says: str) -> None:
+    with pytest.raises(XdrError, match=says):
+        order.plan_document(PLAN, "dr", "ams1", {**variables, "inventory_hostname": "ams1"})

@@ -47,7 +47,7 @@ def load_environment(config: Path, inventory: Inventory) -> Environment:
         if checked:
             found.append(checked)
             problems += _plan_problems(*checked, environment, inventory)
-    problems += _across(found)
+    problems += _across(found, inventory)
     if problems:
         raise SourceError(problems)
     sites = {name: list(inventory.groups[site.group]) for name, site in environment.sites.items()}
@@ -80,6 +80,15 @@ def _environment_problems(source: Source, environment: EnvironmentFile, inventor
             yield source.problem(("sites", name, "record_host"), f"{site.record_host!r} is no host of group {site.group}")
     if environment.witness not in inventory.hosts:
         yield source.problem(("witness",), f"the inventory has no host {environment.witness!r}")
+    owner: dict[str, str] = {}
+    for name, site in environment.sites.items():
+        for host in inventory.groups.get(site.group, []):
+            if owner.setdefault(host, name) != name:
+                yield source.problem(
+                    ("sites", name, "group"), f"host {host} is in site {owner[host]} already; expected one site for a host"
+                )
+        if site.record_host == environment.witness:
+            yield source.problem(("sites", name, "record_host"), f"{site.record_host!r} is the witness; expected two different hosts")
 
 
 def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inventory: Inventory) -> Iterator[Problem]:
@@ -98,10 +107,17 @@ def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inv
             if hosts is not None and host not in hosts:
                 known = ", ".join(hosts) or "none"
                 yield source.problem((*field, "hosts", role), f"{host!r} is no host of site {site}, which has: {known}")
+            elif host == environment.witness:
+                text = f"{host!r} is the witness; expected another host here, or another witness in the environment's plans.yml"
+                yield source.problem((*field, "hosts", role), text)
             yield from _path_problems(source, field, resource, inventory.roots.get(host))
     for index, balancer in enumerate(plan.traffic.load_balancers):
         if balancer.host not in inventory.hosts:
             yield source.problem(("traffic", "load_balancers", index, "host"), f"the inventory has no host {balancer.host!r}")
+        for number, server in enumerate(balancer.servers.dr):
+            if server in balancer.servers.primary:
+                at = ("traffic", "load_balancers", index, "servers", "dr", number)
+                yield source.problem(at, f"server {server!r} is one of the primary site already; expected one of the DR site alone")
 
 
 def _resources(plan: Plan) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -138,16 +154,17 @@ def _twice(source: Source, what: str, named: list[tuple[tuple[Any, ...], str]]) 
 
 def _path_problems(source: Source, field: tuple[Any, ...], resource: Any, roots: list[str] | None) -> Iterator[Problem]:
     for index, volume in enumerate(resource.volumes):
-        if roots is not None and volume.path.startswith("/") and not any(PurePosixPath(volume.path).is_relative_to(r) for r in roots):
+        inside = roots is None or any(PurePosixPath(root) in PurePosixPath(volume.path).parents for root in roots)
+        if volume.path.startswith("/") and roots is not None and not inside:
             text = f"{volume.path!r} is outside the volume roots of the host ({', '.join(roots)})"
             yield source.problem((*field, "volumes", index, "path"), text)
 
 
-def _across(found: list[tuple[Source, Plan]]) -> Iterator[Problem]:
+def _across(found: list[tuple[Source, Plan]], inventory: Inventory) -> Iterator[Problem]:
     """A plan's name, a volume, an instance and a backend belong to one plan of the environment."""
     owner: dict[tuple[str, ...], tuple[str, int]] = {}
     for source, plan in found:
-        for field, key, what in _claims(plan):
+        for field, key, what in _claims(plan, inventory):
             if key in owner:
                 file, line = owner[key]
                 yield source.problem(field, f"{what} belongs to {file}:{line} already")
@@ -155,7 +172,7 @@ def _across(found: list[tuple[Source, Plan]]) -> Iterator[Problem]:
                 owner[key] = (source.file, source.places.get(field, (1, 1))[0])
 
 
-def _claims(plan: Plan) -> Iterator[tuple[tuple[Any, ...], tuple[str, ...], str]]:
+def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...], tuple[str, ...], str]]:
     yield ("plan",), ("plan", order.group_name(plan.plan)), f"the name {plan.plan!r}"
     for field, resource in _resources(plan):
         for role in ("primary", "dr"):
@@ -164,7 +181,9 @@ def _claims(plan: Plan) -> Iterator[tuple[tuple[Any, ...], tuple[str, ...], str]
             yield (*field, "instance"), ("instance", role, host, program), f"instance {program!r} on {host}"
             for index, volume in enumerate(resource.volumes):
                 at = (*field, "volumes", index, "path")
-                yield at, ("volume", role, host, volume.path), f"volume {volume.path!r} on {host}"
+                roots = inventory.roots.get(host)  # where they are not known, paths are compared as they are written; the site checks again
+                path = str(PurePosixPath(roots[0]) / volume.path) if roots else volume.path
+                yield at, ("volume", role, host, path), f"volume {volume.path!r} on {host}"
     for index, balancer in enumerate(plan.traffic.load_balancers):
         at = ("traffic", "load_balancers", index, "backend")
         yield at, ("backend", balancer.host, balancer.backend), f"backend {balancer.backend!r} on {balancer.host}"

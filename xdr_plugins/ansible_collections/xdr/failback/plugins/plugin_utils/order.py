@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
 Compiled = Mapping[str, Any]
 Variables = Mapping[str, Any]  # the inventory variables of one host
 
@@ -74,19 +76,25 @@ def load_balancers_for(plan: Compiled, host: str, variables: Variables) -> list[
 
 def _balancer(balancer: Mapping[str, Any], variables: Variables) -> dict[str, Any]:
     item = {key: value for key, value in balancer.items() if key != "host" and value is not None}
-    item.setdefault("socket", variables.get("xdr_haproxy_socket"))
+    if "socket" not in item:
+        item["socket"] = _variable(variables, "xdr_haproxy_socket")
     verify = balancer.get("verify")
     if verify:
-        base = f"http://{variables.get('xdr_balancer_address')}:{variables.get('xdr_balancer_port')}"
-        url = verify.get("url") or base + (verify.get("path") or "/")
+        url = verify.get("url") or _base(variables) + (verify.get("path") or "/")
         item["verify"] = {"url": url, "header": verify["header"], "values": dict(verify["values"])}
     return item
+
+
+def _base(variables: Variables) -> str:
+    address = str(_variable(variables, "xdr_balancer_address"))
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{_variable(variables, 'xdr_balancer_port')}"
 
 
 def capacity_for(plan: Compiled, site: str, host: str, variables: Variables, needs_bytes: int | str) -> list[dict[str, Any]]:
     """Items for xdr_site: where the host's volumes and its spool lie, and how much must be free there."""
     needs = needs_bytes if isinstance(needs_bytes, int) else 0
-    folders = {variables["xdr_state_dir"]: needs}
+    folders = {_variable(variables, "xdr_state_dir"): needs}
     for volume in volumes_for(plan, site, host):
         folders.setdefault(str(_absolute(volume["path"], variables).parent), needs)
     return [{"path": path, "needs_bytes": number} for path, number in folders.items()]
@@ -141,15 +149,34 @@ def _registered(
         "grows": volume["grows"],
         "resource": resource["name"],
         "group": group["name"],
-        "quiesce": _filled(resource["quiesce"], path, variables["xdr_state_dir"]) if resource["quiesce"] else None,
+        "quiesce": _filled(resource["quiesce"], path, _variable(variables, "xdr_state_dir")) if resource["quiesce"] else None,
         "unit": group["name"] if group["consistency_group"] else resource["name"],
         "peer": peer,
     }
 
 
 def _absolute(path: str, variables: Variables) -> PurePosixPath:
-    """Relative paths lie below the host's first volume root."""
-    return PurePosixPath(variables["xdr_volume_roots"][0]) / path
+    """Relative paths lie below the host's first volume root. Raises XdrError for a path outside all of its roots."""
+    roots = [PurePosixPath(root) for root in _variable(variables, "xdr_volume_roots")]
+    absolute = roots[0] / path
+    if not any(root in absolute.parents for root in roots):
+        raise XdrError(
+            f"the volume path {path} is outside the volume roots of the host ({', '.join(map(str, roots))})",
+            where=_host(variables),
+            todo="Correct the plan, or add the folder to xdr_volume_roots",
+        )
+    return absolute
+
+
+def _variable(variables: Variables, name: str) -> Any:
+    value = variables.get(name)
+    if not value:
+        raise XdrError(f"the inventory variable {name} is not set", where=_host(variables), todo="Set it for this host or its group")
+    return value
+
+
+def _host(variables: Variables) -> str:
+    return str(variables.get("inventory_hostname", "inventory"))
 
 
 def _filled(quiesce: Mapping[str, Any], volume: str, state_dir: str) -> dict[str, list[list[str]]]:

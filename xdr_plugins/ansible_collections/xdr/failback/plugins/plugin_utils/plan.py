@@ -169,7 +169,7 @@ class Failback(Model):
 
     on_failed_health: Literal["rollback", "hold", "commit"] = Field(
         default="rollback",
-        description="When health checks fail at the primary: rollback to the DR site (the default), hold for a person, or commit all the same",
+        description="When health checks fail at the primary: rollback to DR (the default), hold for a person, or commit all the same",
     )
     deadline: Timeout = Field(
         default=1200, description="The longest downtime before the failback rolls back by itself, such as 20m (the default)"
@@ -384,6 +384,22 @@ def _check(model: type[Any], source: Source) -> tuple[Any, list[Problem]]:
         return None, [_problem(model, source, each) for each in error.errors(include_url=False, include_context=False)]
 
 
+EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list (- item)",
+    "dict_type": "a mapping (name: value)",
+    "model_type": "a mapping (name: value)",
+}
+
+
+def _description(model: type[Any], field: tuple[Any, ...]) -> str:
+    """What the schema says of a field, after a semicolon."""
+    described = [each.model_fields[field[-1]].description for each in _holders(model, field[:-1]) if field[-1] in each.model_fields]
+    return f"; expected: {described[0]}" if described and described[0] else ""
+
+
 def _problem(model: type[Any], source: Source, error: Any) -> Problem:
     field = tuple(error["loc"])
     while field and not _is_there(source.data, field[:-1]):
@@ -391,10 +407,11 @@ def _problem(model: type[Any], source: Source, error: Any) -> Problem:
     if error["type"] == "extra_forbidden":
         return source.problem(field, _unknown(model, field))
     if error["type"] == "missing":
-        return source.problem(field, "is missing")
+        return source.problem(field, "is missing" + _description(model, field))
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] != "value_error":
-        text = f"{text[:1].lower()}{text[1:]}; found {kind(error['input'])}"
+        expected = EXPECTED.get(error["type"]) or text.removeprefix("Input should ").removeprefix("be ")
+        text = f"expected {expected}; found {kind(error['input'])}"
     return source.problem(field, text)
 
 
@@ -414,12 +431,17 @@ def _unknown(model: type[Any], field: tuple[Any, ...]) -> str:
 
 
 def _fields(model: type[Any], field: tuple[Any, ...]) -> list[str]:
+    return sorted({name for each in _holders(model, field) for name in each.model_fields})
+
+
+def _holders(model: type[Any], field: tuple[Any, ...]) -> list[type[Any]]:
+    """The models that describe the mapping at a field."""
     found = [model]
     for part in field:
         if not isinstance(part, int):
             annotations = [each.model_fields[part].annotation for each in found if part in each.model_fields]
             found = [inner for annotation in annotations for inner in _models(annotation)] or found
-    return sorted({name for each in found for name in each.model_fields})
+    return found
 
 
 def _models(annotation: Any) -> list[type[Any]]:

@@ -51,12 +51,12 @@ def commit_and_apply(received: spool.Spool, volumes: list[Incoming], record: dic
         _keep_old(received, volumes)
         _reserve(received, volumes, created)
         names = [{"name": volume.folder.volume.name, "size": volume.size} for volume in volumes]
-        received.commit({**record, "volumes": names})
+        commit = received.commit({**record, "volumes": names})
     except OSError as error:
         for path in created:
             path.unlink(missing_ok=True)
         raise disk_error(error) from error
-    settle(state_dir, plan)
+    _apply(commit, state_dir, plan)
 
 
 def disk_error(error: OSError, where: str = "") -> XdrError:
@@ -147,8 +147,10 @@ def settle(state_dir: Path, plan: PlanOnHost) -> list[str]:
     folder = spool_dir(state_dir, plan.plan)
     changed: list[str] = []
     for path in spool.commits(folder):
+        refuse_open([volume.path for volume in plan.volumes.values() if volume.name in _names(path)])
         changed += _apply(path, state_dir, plan)
-    spool.discard_dead(folder)
+    for path in spool.leftovers(folder):
+        path.unlink(missing_ok=True)
     for volume in plan.volumes.values():
         here = VolumeFolder(state_dir, plan.plan, volume)
         if here.load().restoring:
@@ -161,8 +163,11 @@ def pending(state_dir: Path, plan: PlanOnHost, volume: str) -> bool:
     """Whether a committed cycle or a restore of this volume waits to be finished."""
     if VolumeFolder(state_dir, plan.plan, plan.volumes[volume]).load().restoring:
         return True
-    records = (spool.load_record(path) for path in spool.commits(spool_dir(state_dir, plan.plan)))
-    return any(volume == item["name"] for record in records for item in record["volumes"])
+    return any(volume in _names(path) for path in spool.commits(spool_dir(state_dir, plan.plan)))
+
+
+def _names(commit: Path) -> list[str]:
+    return [item["name"] for item in spool.load_record(commit)["volumes"]]
 
 
 def _apply(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
@@ -174,7 +179,6 @@ def _apply(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
             f"a committed cycle is for volume {lost[0]}, which this host does not serve", where=str(path), todo="Register it again"
         )
     here = [VolumeFolder(state_dir, plan.plan, plan.volumes[name]) for name in names]
-    refuse_open([folder.volume.path for folder in here])
     fds = [_writable(folder.volume.path, []) for folder in here]
     try:
         for fd, item in zip(fds, record["volumes"]):

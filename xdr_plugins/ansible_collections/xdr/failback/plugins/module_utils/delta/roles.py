@@ -14,8 +14,8 @@ from ..errors import Refused, XdrError
 from ..ownership import alive
 from ..record import Record
 from ..site import PlanOnHost
-from . import blocks, undo
-from .apply import pending, refuse_open, restore, settle
+from . import blocks, spool, undo
+from .apply import pending, refuse_open, restore, settle, spool_dir
 from .state import VolumeFolder, VolumeState
 
 Step = tuple[str, str]  # settle, open, role, restore, forget; and the name it is about
@@ -24,8 +24,8 @@ Step = tuple[str, str]  # settle, open, role, restore, forget; and the name it i
 @dataclass(frozen=True)
 class Situation:
     """``points``: recovery points, oldest first; ``current``: those opened since this site last owned the plan, for only they
-    hold what the site wrote then. ``pending``: a committed cycle or a restore waits to be finished.
-    ``at_point``: the newest point, when no block was overwritten since it was opened.
+    hold what the site wrote then. ``pending``: a committed cycle or a restore waits to be finished. ``at_point``: the newest
+    point, when no block was overwritten since it was opened. ``leftover``: an interrupted cycle is to be discarded.
     """
 
     role: str
@@ -33,11 +33,12 @@ class Situation:
     current: tuple[str, ...] = ()
     pending: bool = False
     at_point: str = ""
+    leftover: bool = False
 
 
 def steps(now: Situation, state: str, point: str = "") -> list[Step]:
     """What brings a volume to ``state`` (source, target, promoted, restored, forgotten); nothing when it is there."""
-    first = [("settle", "")] if now.pending else []
+    first = [("settle", "")] if now.pending or now.leftover else []
     if state == "source":
         return [] if now.role == "source" else [*first, ("role", "source")]
     if state == "target":
@@ -82,11 +83,15 @@ class Replication:
 
     def situation(self) -> Situation:
         chain = undo.points(self.folder.undo)
-        at_point = chain[-1].name if chain and not chain[-1].log_bytes else ""
+        newest = chain[-1] if chain else None
+        there = newest and not newest.log_bytes and newest.size == (blocks.size_at(self.folder.volume.path) or 0)
+        leftover = bool(spool.leftovers(spool_dir(self.state_dir, self.plan.plan)))
         waits = pending(self.state_dir, self.plan, self.folder.volume.name)
         since = last_owned(records.load(self.state_dir, self.plan.plan))
         current = tuple(point.name for point in chain if point.epoch >= since)
-        return Situation(self.state.role, tuple(point.name for point in chain), current, waits, at_point)
+        return Situation(
+            self.state.role, tuple(point.name for point in chain), current, waits, newest.name if newest and there else "", leftover
+        )
 
     def check(self, wanted: str, record: Record) -> None:
         """Raises Refused or XdrError where ``wanted`` must not be, whatever the steps to it are."""

@@ -118,17 +118,30 @@ def finish(path: Path) -> None:
     path.with_name(Path(record["spool"]).name).unlink(missing_ok=True)
 
 
-def discard_dead(folder: Path) -> None:
-    """Remove what receivers left that died before their commit; called with no commit record pending, under the plan's lock."""
-    for path in folder.glob("*.part") if folder.is_dir() else []:
+def leftovers(folder: Path) -> list[Path]:
+    """Spools without a commit record whose receivers are dead, and commit records that were not finished.
+
+    A living receiver's spool is left alone: the pair decides whether it may commit.
+    """
+    if not folder.is_dir():
+        return []
+    committed = {load_record(path)["spool"] for path in commits(folder)}
+    spools = [path for path in folder.glob("*.part") if path.name not in committed and _is_dead(path)]
+    return [*spools, *folder.glob(".*.commit.*")]
+
+
+def _is_dead(path: Path) -> bool:
+    try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        except BlockingIOError:
-            pass  # its receiver lives; the pair decides whether it may commit
-        finally:
-            os.close(fd)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _entries(path: Path, nbytes: int) -> Iterator[Entry]:

@@ -1,0 +1,116 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The lab itself: built and taken down by its playbooks, whatever an earlier run left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.lab.addresses import free
+from portal.lab.inventory import PROJECT, service_ports
+from portal.lab.lab import SITE_HOSTS, Lab
+from tests.support.processes import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Lab]:
+    """A lab to break; the shared one stays whole."""
+    lab = Lab.create("test-build")
+    lab.down()
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+def commands(lab: Lab, site: str) -> str:
+    return " ".join(command for _, command in lab.processes(site))
+
+
+def answers(lab: Lab, site: str) -> bool:
+    """Whether a shell can be had at a site, with its host key pinned."""
+    lab_vars, keys = lab.variables, lab.root / "controller"
+    options = ["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={keys}/known_hosts"]
+    where = ["-i", f"{keys}/id_ed25519", "-p", str(lab_vars["ssh_port"]), f"{lab_vars['user']}@{lab_vars['addresses'][SITE_HOSTS[site]]}"]
+    return subprocess.run(["ssh", *options, *where, "true"], capture_output=True, timeout=20, check=False).returncode == 0
+
+
+def test_second_build_changes_nothing(own: Lab) -> None:
+    assert own.is_up
+    assert own.up() == 0
+
+
+def test_daemons_run_as_the_unprivileged_account(own: Lab) -> None:
+    assert {Path(f"/proc/{pid}").stat().st_uid for site in SITE_HOSTS for pid, _ in own.processes(site)} == {
+        own.volume("primary").stat().st_uid
+    }
+    assert own.volume("primary").stat().st_uid != 0
+
+
+def test_nothing_of_the_plan_starts_by_itself_and_only_the_primary_has_volumes(own: Lab) -> None:
+    assert "lab_service.py" not in commands(own, "primary") + commands(own, "dr")
+    assert len(list(own.volume("primary").parent.glob("*.img"))) == 7
+    assert not list(own.volume("dr").parent.iterdir())
+
+
+def test_lost_site_is_gone_at_once_and_returns_without_services(own: Lab) -> None:
+    assert own.lose_site("primary")
+    assert own.processes("primary") == []
+    assert not answers(own, "primary")
+    assert answers(own, "dr")
+    assert own.return_site("primary") == ["sshd started", "supervisord started"]
+    assert own.return_site("primary") == []
+    assert answers(own, "primary")
+    assert "lab_service.py" not in commands(own, "primary")
+
+
+def test_killed_daemon_is_started_again(own: Lab) -> None:
+    pid = next(pid for pid, command in own.processes("dr") if "supervisord" in command)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: "supervisord" not in commands(own, "dr"), "supervisord is gone")
+    assert own.return_site("dr") == ["supervisord started"]
+    assert "supervisord" in commands(own, "dr")
+
+
+def test_neither_a_killed_build_nor_a_taken_port_blocks_the_next(own: Lab) -> None:
+    own.down()
+    before = own.variables
+    argv = [sys.executable, "-c", "from portal.lab.lab import Lab; Lab.create('test-build').up()"]
+    process = subprocess.Popen(argv, cwd=PROJECT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: "sshd" in commands(own, "primary"), "the first sshd runs", 120)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+    assert not own.is_up
+    torn = own.site_dir("dr") / "run" / "supervisord.json"
+    torn.parent.mkdir(exist_ok=True)
+    torn.write_text('{"pid": 1, "star')
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((before["addresses"]["edge1"], before["balancer_port"]))
+        sock.listen()
+        assert own.up() > 0
+    assert (own.variables["addresses"], own.variables["balancer_port"]) != (before["addresses"], before["balancer_port"])
+    assert all(answers(own, site) for site in SITE_HOSTS)
+
+
+def test_down_leaves_nothing(own: Lab) -> None:
+    variables = own.variables
+    own.down()
+    assert [own.processes(site) for site in SITE_HOSTS] == [[], [], []]
+    assert not own.root.exists()
+    ports = [variables["ssh_port"], variables["balancer_port"], *service_ports(own.inventory / "plans")]
+    assert all(free(address, port) for address in variables["addresses"].values() for port in ports)
+    own.down()
