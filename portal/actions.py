@@ -66,7 +66,7 @@ def request(
         extra_vars=variables,
         check=check,
         diff=check,
-        exclusive=kind.exclusive,
+        exclusive=kind.exclusive and not check,
         run_id=new_run_id(action),
     )
 

@@ -115,7 +115,7 @@ def site_list(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -
     """List the sites of the environment."""
     from . import plan_view, render, sites
 
-    document = sites.listed(plan_view.all_plans(inventory))
+    document = sites.listed(plan_view.environment(inventory))
     if as_json:
         render.show_json(document)
     else:

@@ -31,6 +31,7 @@ _WANTED = {
     "groups": "group_names",
 }
 _TEMPLATE = "{{ {" + ", ".join(f"'{key}': {value}" for key, value in _WANTED.items()) + "} }}"
+TIMEOUT = 60
 _ANSWER = re.compile(r"^(\S+) \| SUCCESS => (?=\{)", re.MULTILINE)
 _PINNED = re.compile(r"UserKnownHostsFile[= ](\S+)")
 
@@ -78,7 +79,11 @@ def _ask(inventory: Path, project: Path) -> dict[str, Host]:
     command = [str(Path(sys.executable).parent / "ansible"), "all", "-i", str(inventory)]
     command += ["-m", "ansible.builtin.debug", "-a", f"msg={json.dumps(_TEMPLATE)}"]
     own = {"ANSIBLE_CONFIG": str(project / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "minimal", "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, cwd=project, env={**os.environ, **own}, capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, **own}
+    try:
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise XdrError(f"Ansible did not resolve the hosts of this inventory within {TIMEOUT} s", where=str(inventory)) from None
     hosts = {name: _host(name, answer["msg"]) for name, answer in _answers(done.stdout) if isinstance(answer.get("msg"), dict)}
     if done.returncode or not hosts:
         said = " ".join((done.stderr or done.stdout).split())[-600:] or "it names no host"

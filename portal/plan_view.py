@@ -15,16 +15,21 @@ from .hosts import no_inventory
 from .plans import load
 
 if TYPE_CHECKING:
+    from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment
     from rich.console import RenderableType
 
 Plan = Mapping[str, Any]
 
 
-def all_plans(inventory: Path) -> dict[str, Plan]:
-    """The compiled plans of the environment. Raises XdrError naming file, line and field of what is wrong."""
+def environment(inventory: Path) -> Environment:
+    """The environment with its compiled plans. Raises XdrError naming file, line and field of what is wrong."""
     if not inventory.exists():
         raise no_inventory(inventory)
-    return dict(load(inventory).plans)
+    return load(inventory)
+
+
+def all_plans(inventory: Path) -> dict[str, Plan]:
+    return dict(environment(inventory).plans)
 
 
 def one_plan(name: str, inventory: Path) -> Plan:
@@ -54,15 +59,15 @@ def _beside(path: Path) -> dict[str, Plan]:
     """The plans of a file's environment that the file defines."""
     if not path.is_file():
         raise XdrError("there is no such file", where=str(path), code="usage")
-    environment = path.resolve().parent.parent
-    if not (environment / "plans.yml").is_file():
+    folder = path.resolve().parent.parent
+    if not (folder / "plans.yml").is_file():
         raise XdrError(
             "it is in no environment",
             where=str(path),
             todo="A plan belongs into the folder plans/ beside an environment's plans.yml, which names its sites",
             code="usage",
         )
-    return {name: plan for name, plan in all_plans(environment).items() if Path(plan["file"]).name == path.name}
+    return {name: plan for name, plan in all_plans(folder).items() if Path(plan["file"]).name == path.name}
 
 
 def describe(plan: Plan) -> str:

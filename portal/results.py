@@ -14,10 +14,10 @@ from .events import Event
 EXIT_CODES = {"gate_refused": 10, "run_active": 11, "wrong_state": 12, "not_reached": 4, "usage": 5, "plan_invalid": 4}
 FAILED = 2
 _PLAYBOOK_CODES = (1, 2, 4, 5)  # ansible-playbook's own: error, hosts failed, unreachable or unparsable, bad options
-STOPPED = (
-    "the run was stopped. What it had finished is marked in the sites' records: "
-    "xdr status shows where it stands, the same command goes on from there"
+ON_FROM_THERE = (
+    "What it had finished is marked in the sites' records: xdr status shows where it stands, the same command goes on from there"
 )
+STOPPED = f"the run was stopped. {ON_FROM_THERE}"
 _OWN_SENTENCES = ("ansible.builtin.fail", "ansible.builtin.assert")
 
 
@@ -169,6 +169,8 @@ class Collector:
             return ""
         if stopped:
             return STOPPED
+        if cause is None and rc not in _PLAYBOOK_CODES:
+            return f"ansible-playbook was killed or broke (it ended with {rc}). {ON_FROM_THERE}"
         if cause is None:
             return " ".join(self.lines[-3:])[:1000] or f"ansible-playbook ended with {rc}"
         last = self.failures[-1].sentence

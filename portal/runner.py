@@ -173,9 +173,20 @@ def _handed_over(variables: dict[str, Any], path: Path) -> Iterator[str]:
     try:
         yield str(path)
     finally:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # lets the writer go if no child ever came
-        writer.join()
+        _let_go(writer, path)
         path.unlink()
+
+
+def _let_go(writer: threading.Thread, path: Path) -> None:
+    """Take the place of a child that never came to read."""
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while writer.is_alive():
+            with contextlib.suppress(BlockingIOError):
+                os.read(end, 1 << 16)
+            writer.join(0.02)
+    finally:
+        os.close(end)
 
 
 @contextlib.contextmanager

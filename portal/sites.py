@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .actions import execute, request
 
 if TYPE_CHECKING:
+    from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment
     from rich.console import RenderableType
 
     from .results import RunResult
@@ -19,25 +20,22 @@ _COLOURS = {"Healthy": "green", "Degraded": "yellow", "Failed": "red", "Unreacha
 _WORST = ("Healthy", "Degraded", "Unreachable", "Failed")
 
 
-def listed(plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """``{"sites": [{"site", "hosts", "record_host", "plans"}], "witnesses": […], "warnings": […]}`` from compiled plans."""
-    sites: dict[str, dict[str, Any]] = {}
-    for plan in plans.values():
+def listed(environment: Environment) -> dict[str, Any]:
+    """``{"sites": [{"site", "hosts", "plans": [{"plan", "role", "record_host"}]}], "witness", "warnings": […]}``."""
+    sites: dict[str, dict[str, Any]] = {name: {"site": name, "hosts": hosts, "plans": []} for name, hosts in environment.sites.items()}
+    for plan in environment.plans.values():
         for role, site in plan["sites"].items():
-            one = sites.setdefault(site["name"], {"site": site["name"], "hosts": [], "record_host": site["record_host"], "plans": []})
-            one["hosts"] = sorted({*one["hosts"], *site["hosts"]})
-            one["plans"].append({"plan": plan["name"], "role": role})
-    witnesses = sorted({plan["witness"] for plan in plans.values()})
-    return {"sites": list(sites.values()), "witnesses": witnesses, "warnings": list(_warnings(sites.values(), witnesses))}
+            sites[site["name"]]["plans"].append({"plan": plan["name"], "role": role, "record_host": site["record_host"]})
+    return {"sites": list(sites.values()), "witness": environment.witness, "warnings": list(_warnings(environment))}
 
 
-def _warnings(sites: Iterable[Mapping[str, Any]], witnesses: Iterable[str]) -> Iterable[str]:
-    for witness in witnesses:
-        if witness in ("localhost", "127.0.0.1"):
-            yield f"the witness {witness} is this controller: when it is lost, nobody can tell which site owns a plan"
-        for site in sites:
-            if witness in (*site["hosts"], site["record_host"]):
-                yield f"the witness {witness} is inside the site {site['site']}: when that site is lost, so is the witness"
+def _warnings(environment: Environment) -> Iterable[str]:
+    witness = environment.witness
+    if witness in ("localhost", "127.0.0.1"):
+        yield f"the witness {witness} is this controller: when it is lost, nobody can tell which site owns a plan"
+    for name, hosts in environment.sites.items():
+        if witness in hosts:
+            yield f"the witness {witness} is inside the site {name}: when that site is lost, so is the witness"
 
 
 def test(inventory: Path) -> RunResult:
@@ -72,12 +70,12 @@ def render_list(document: Mapping[str, Any]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for title in ("site", "hosts", "record host", "plans"):
+    for title in ("site", "hosts", "plans"):
         table.add_column(title)
     for site in document["sites"]:
-        plans = ", ".join(f"{one['plan']} ({one['role']})" for one in site["plans"])
-        table.add_row(f"[bold]{site['site']}[/]", ", ".join(site["hosts"]), site["record_host"], plans)
-    lines = [f"witness: {', '.join(document['witnesses'])}", *(f"[yellow]warning: {text}[/]" for text in document["warnings"])]
+        plans = ", ".join(f"{one['plan']} ({one['role']}, record on {one['record_host']})" for one in site["plans"])
+        table.add_row(f"[bold]{site['site']}[/]", ", ".join(site["hosts"]), plans)
+    lines = [f"witness: {document['witness']}", *(f"[yellow]warning: {text}[/]" for text in document["warnings"])]
     return Group(table, *lines)
 
 

@@ -19,11 +19,13 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
+from ..processes import carrying, end
 from .addresses import BALANCER, HOSTS
 from .inventory import PROJECT, inventory_path, lab_root, materialise, read_lab, service_port
 
 SITE_HOSTS = {"primary": "fra-hv1", "dr": "ams-hv1", "witness": BALANCER}
 PYTHON = "/usr/bin/python3"  # of the sites; the controller's own may be out of the account's reach
+BUILD = "XDR_LAB_BUILD"
 PLAYBOOK_TIMEOUT = 300.0  # seconds
 
 
@@ -78,6 +80,7 @@ class Lab:
             return False
 
     def _clear(self) -> None:
+        end(carrying(self._mark), grace=2.0)  # what is left of a playbook whose starter was killed
         for host in HOSTS:
             self._daemons("kill", host)
         if self.root.is_symlink() or (self.root.exists() and self.root.stat().st_uid != os.geteuid()):
@@ -90,6 +93,11 @@ class Lab:
     def _marker(self) -> Path:
         return self.root / "built.json"
 
+    @property
+    def _mark(self) -> str:
+        """In the environment of a build's processes."""
+        return f"{BUILD}={self.root}"
+
     def _lock(self) -> Any:
         return locked(self.root.with_name(f".{self.name}.lock"), timeout=PLAYBOOK_TIMEOUT)
 
@@ -97,7 +105,13 @@ class Lab:
         """Run a playbook; the number of changes of its recap. Its output goes to var/<name>/<playbook>.log."""
         log = self.inventory.parent / f"{Path(name).stem}.log"
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), str(self.project / "playbooks" / name)]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(self.project / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+        environment = {
+            **os.environ,
+            BUILD: str(self.root),
+            "ANSIBLE_CONFIG": str(self.project / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
+        }
         with log.open("w", encoding="utf-8") as stream:
             done = subprocess.run(
                 argv,

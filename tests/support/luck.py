@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from portal import PROJECT
 from portal.lab import orders
 from portal.lab.client import Client
 from portal.lab.lab import Lab
+from portal.runs import child_of, run_processes
 from tests.support.processes import wait_until
 
 PLAN = "webshop"
@@ -178,7 +178,7 @@ class Luck:
 
     def serves(self, site: str) -> None:
         """The site serves clients through the balancer, and has every order that was ever acknowledged, once."""
-        with urllib.request.urlopen(f"{self.lab.balancer_url}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.lab.balancer_url}/health", timeout=5) as answer:  # noqa: S310 - the lab's own http URL
             assert answer.headers["X-XDR-Site"] == SITE_NAMES[site]
         self.writes()
         acks = orders.read_log(self.client.log).acks
@@ -224,8 +224,21 @@ class Luck:
             programs.rmdir()
             real.rename(programs)
 
+    def start_past_xdr(self, site: str, service: str) -> str:
+        """What a person does who starts a service through supervisord; the last line of its log."""
+        folder = self.lab.site_dir(site)
+        control = ["/usr/bin/supervisorctl", "-c", str(folder / "supervisord.conf")]
+        subprocess.run([*control, "start", service], capture_output=True, timeout=20, check=False)
+        wait_until(lambda: not self.runs_at(site, service), f"{service} is gone", 20)
+        return (folder / "log" / f"{service}.log").read_text(errors="replace").splitlines()[-1]
+
+    def runs_at(self, site: str, service: str) -> list[int]:
+        """The service's processes, its start guard included."""
+        return [pid for pid, command in self.lab.processes(site) if f"--name {service} " in command]
+
     def pid_of(self, site: str, service: str) -> int:
-        return next(pid for pid, command in self.lab.processes(site) if f"--name {service}" in command and "lab_service.py" in command)
+        [pid] = self.runs_at(site, service)
+        return pid
 
 
 @dataclass
@@ -256,11 +269,17 @@ class Run:
         code = self.process.wait(LONGEST)
         return Done(code, (self.var / "begun.err").read_text(), json.loads((self.var / "begun.out").read_text()))
 
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+    def kill(self, *, launcher: bool = True) -> None:
+        """SIGKILL to ansible-playbook and all it started, and to the launcher first if that is to die, too."""
+        if self.process.poll() is None and launcher:
+            self.process.kill()
+        folder = self.folder
+        if folder and (child := child_of(folder)):
+            child.signal(signal.SIGKILL)  # first, lest it tells of the death of its children
+        for one in run_processes(folder) if folder else ():
+            one.signal(signal.SIGKILL)
+        if launcher:
+            self.process.wait(10)
 
 
 def _patient(plan: Any) -> None:

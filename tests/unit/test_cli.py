@@ -92,14 +92,14 @@ def test_show(inventory: Path) -> None:
 def test_site_list(inventory: Path) -> None:
     document = json.loads(xdr("site", "list", "-i", inventory, "--json").stdout)
     assert [site["site"] for site in document["sites"]] == ["frankfurt", "amsterdam"]
-    assert (document["witnesses"], document["warnings"]) == (["edge1"], [])
+    assert (document["witness"], document["warnings"]) == ("edge1", [])
 
 
 def test_a_witness_inside_a_site_is_warned_of(inventory: Path) -> None:
-    config = inventory / "plans.yml"
-    config.write_text(config.read_text().replace("witness: edge1", "witness: ams-hv1"))
+    for name, old, new in (("plans.yml", "witness: edge1", "witness: ams-2"), ("hosts.yml", "ams-hv1:", "ams-hv1:\n            ams-2:")):
+        (inventory / name).write_text((inventory / name).read_text().replace(old, new))
     result = xdr("site", "list", "-i", inventory)
-    assert "warning: the witness ams-hv1 is inside the site amsterdam" in result.stdout
+    assert "warning: the witness ams-2 is inside the site amsterdam" in result.stdout
 
 
 def test_schema(tmp_path: Path) -> None:

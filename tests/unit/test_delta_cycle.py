@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
 from ansible_collections.xdr.failback.plugins.module_utils.delta.lag import lag
+from ansible_collections.xdr.failback.plugins.module_utils.delta.receiver import serve
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused, XdrError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.delta_pair import Content, Pair, content, own, quick_folder
+from tests.support.delta_pair import Content, Pair, content, in_killed_child, own, pipe, quick_folder
 
 BLOCKS = st.lists(st.integers(0, 3), max_size=9)
 TAIL = st.sampled_from([0, 1, 511, BLOCK - 1])
@@ -223,3 +226,35 @@ def test_units_are_moved_one_by_one_and_a_failure_leaves_the_ones_done(tmp_path:
         pair.sync()
     assert pair.read(pair.target, "customers") == pair.read(pair.source, "customers")
     assert not pair.path(pair.target, "orders").exists()
+
+
+def test_a_spool_that_cannot_be_written_leaves_the_volumes_untouched(pair: Pair) -> None:
+    """The receiver may write files of 100 kB at most; the cycle needs more."""
+    pair.sync()
+    before = pair.both(pair.target)
+    pair.write(pair.source, "orders", content([5, 5, 5, 5, 5, 5]))
+    (down_in, down_out), (up_in, up_out) = pipe(), pipe()
+    with down_in, down_out, up_in, up_out:
+
+        def child() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            down_out.close()
+            up_in.close()
+            assert serve(pair.target.state_dir, down_in, up_out) == 1
+
+        failure: list[XdrError] = []
+
+        def send() -> None:
+            try:
+                pair.send(up_in, down_out)
+            except XdrError as error:
+                failure.append(error)
+
+        sender = threading.Thread(target=send)
+        assert in_killed_child(child, 0, started=lambda: (down_in.close(), up_out.close(), sender.start()))
+        sender.join(30)
+    assert "the disk reported File too large" in failure[0].sentence()
+    assert pair.both(pair.target) == before
+    assert not list((pair.target.plan_dir / "spool").iterdir())
+    pair.sync()
+    assert pair.both(pair.target) == pair.both(pair.source)

@@ -124,7 +124,12 @@ def test_a_value_is_masked_where_it_turns_up() -> None:
 def test_the_sequence_has_no_gap_with_many_threads(tmp_path: Path) -> None:
     heard: list[int] = []
     recorder = Recorder(tmp_path / "events.jsonl", "r1", Censor(), lambda event: heard.append(event["seq"]))
-    threads = [threading.Thread(target=lambda: [recorder.add({"kind": "play"}) for _ in range(200)]) for _ in range(4)]
+
+    def add() -> None:
+        for _ in range(200):
+            recorder.add({"kind": "play"})
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

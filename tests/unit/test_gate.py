@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.gate import Decision, decide
-from ansible_collections.xdr.failback.plugins.plugin_utils.recovery import recover
+from ansible_collections.xdr.failback.plugins.plugin_utils.recovery import recover, undo_path
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import derive
 
 from tests.support.world import PLAN, World
@@ -38,7 +38,7 @@ ALLOWED = {
     "failback": {"reversing", "stopped", "released", "offered", "accepted", "decided", "switching"},
     "rollback": {"stopped", "released", "offered", "accepted", "decided"},
     "reprotect": {"home"},
-    "failover": {"active", "accepted", "decided", "switching", "home"},
+    "failover": {"active"},  # with the primary up: a planned move
 }
 NOTHING_TO_DO = {
     "reverse_replication": {"reversing"},
@@ -80,7 +80,7 @@ def test_each_action_in_each_chapter_of_the_story(action: str, name: str) -> Non
         ("stopped", "stop"),
         ("released", "stop"),
         ("offered", "handover"),
-        ("accepted", "start"),
+        ("accepted", "handover"),
         ("decided", "start"),
     ],
 )
@@ -120,6 +120,72 @@ def test_failover_of_a_site_that_does_not_answer_needs_the_attestation() -> None
         decision("failover", world)
     assert refusal.value.code == "gate_refused"
     assert decision("failover", world, attestation="ann saw it dark").proceed
+
+
+@pytest.mark.parametrize("name", ["active", "offered", "accepted", "decided", "switching", "home"])
+def test_failover_from_any_state_when_the_primary_is_attested_to_be_off(name: str) -> None:
+    world = chapter(name)
+    world.dead = {"primary"}
+    if name == "home":
+        world.source("primary", 0)
+    assert decision("failover", world, attestation="ann saw it dark").proceed
+
+
+def test_failed_failover_is_no_matter_for_rollback() -> None:
+    world = World().active()
+    world.claim("failover")
+    world.all("marked", status="ROLLING_BACK")
+    with pytest.raises(XdrError, match="run failover again") as refusal:
+        decision("rollback", world)
+    assert refusal.value.code == "wrong_state"
+    assert decision("failover", world).proceed
+
+
+@pytest.mark.parametrize("action", ["replicate", "reprotect", "start"])
+def test_nothing_is_done_over_a_half_done_planned_failover(action: str) -> None:
+    world = World().active()
+    world.claim("failover")
+    world.ask("primary", "draining")
+    world.ask("primary", "released", to="dr")
+    if action == "replicate":
+        told = decision(action, world)
+        assert not told.proceed
+        assert "failover" in told.reason
+    else:
+        with pytest.raises(XdrError) as refusal:
+            decision(action, world)
+        assert refusal.value.code == "wrong_state"
+
+
+def test_rollback_that_stopped_half_way_of_handing_back_goes_on() -> None:
+    world = World().decided()
+    world.claim("rollback")
+    world.all("marked", status="ROLLING_BACK")
+    for request in ("draining", "released"):
+        world.ask("primary", request, to="dr")
+    assert decision("rollback", world).proceed
+    assert undo_path(derive(PLAN, world.reads()), "dr", "primary") == "hand_back"
+    world.ask("witness", "offered", epoch=4, to="dr")
+    assert undo_path(derive(PLAN, world.reads()), "dr", "primary") == "hand_back"
+    world.ask("dr", "accepted", epoch=4)
+    assert undo_path(derive(PLAN, world.reads()), "dr", "primary") == "hand_back"
+    world.ask("witness", "decided", epoch=4)
+    world.ask("primary", "known", epoch=4, owner="dr")
+    assert undo_path(derive(PLAN, world.reads()), "dr", "primary") == "retake"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("stopped", "retake"), ("released", "retake"), ("offered", "decline"), ("accepted", "hand_back"), ("decided", "hand_back")],
+)
+def test_how_a_failback_is_undone(name: str, path: str) -> None:
+    assert undo_path(derive(PLAN, chapter(name).reads()), "dr", "primary") == path
+
+
+def test_start_does_not_wait_for_a_dead_site_elsewhere() -> None:
+    world = World().failed_over()
+    world.dead = {"primary"}
+    assert decision("start", world).proceed
 
 
 def test_attestation_of_a_site_that_answers_is_refused() -> None:

@@ -33,12 +33,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         view = None
         try:
             plan = _plan(variables, arguments["plan"])
-            # a host that left the play has no second reading, and so counts as unreachable whatever it said at first
-            source = "move_reread" if arguments["action"] == "recover" else "gate_read"
-            reads = {host: _read(variables["hostvars"][host], source) for host in variables["ansible_play_hosts_all"]}
+            reads = _reads(variables, plan, arguments["action"])
             view = state_machine.derive(plan, reads)
+            source, target = ("primary", "dr") if arguments["action"] == "failover" else ("dr", "primary")
             if arguments["action"] == "recover":
-                return {"changed": False, **recovery.recover(plan, view).to_json(), "xdr_view": view.to_json()}
+                if view.run and view.run["action"] == "failover":
+                    source, target = target, source
+                told = {"undo": recovery.undo_path(view, source, target), "xdr_view": view.to_json()}
+                return {"changed": False, **recovery.recover(plan, view).to_json(), **told}
             decision = gate.decide(arguments["action"], plan, view, reads, arguments)
         except XdrError as error:
             failure: dict[str, Any] = {"failed": True, "changed": False, **error.failure()}
@@ -46,6 +48,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {
             "changed": False,
             **decision.to_json(),
+            "undo": recovery.undo_path(view, source, target),
             "run_id": arguments["run_id"] or _run_id(arguments["action"]),
             "xdr_view": view.to_json(),
             "msg": decision.reason,
@@ -60,14 +63,38 @@ def _plan(variables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return plan
 
 
-def _read(host: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """What was registered on one host: the record, and the replication where the plan is registered."""
-    ownership = host.get(source) or {}
-    replication = host.get("gate_replication") or {}
+def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -> dict[str, dict[str, Any]]:
+    """What every host of the plan answered, also those that left the play or were left out of it.
+
+    A host that answered with a failure is neither dead nor alive: only status and recovery go on, which take it for unreachable.
+    """
+    source = "move_reread" if action == "recover" else "gate_read"
+    forgiving = action in ("recover", "status")
+    reads = {}
+    for host in variables["groups"][plan["group"]]:
+        known = variables["hostvars"][host]
+        reads[host] = read = _read(known.get(source) or {}, known.get("gate_replication") or {})
+        if read["failure"] and not forgiving:
+            todo = "Put that right first; nothing was changed"
+            raise XdrError(
+                f"what {host} answered is no answer: {read['failure']}", where=f"plan {plan['name']}", todo=todo, code="not_reached"
+            )
+    return reads
+
+
+def _read(ownership: Mapping[str, Any], replication: Mapping[str, Any]) -> dict[str, Any]:
+    unreachable = bool(ownership.get("unreachable") or replication.get("unreachable"))
+    failure = ""
+    if not ownership:
+        failure = "it is not in this play; run it without --limit"
+    elif not unreachable and (ownership.get("failed") or replication.get("failed")):
+        failure = str(ownership.get("msg") if ownership.get("failed") else replication.get("msg"))
     return {
-        "reachable": bool(ownership) and not ownership.get("unreachable", False),
-        "record": ownership.get("record"),
-        "registered": ownership.get("registered"),
+        "reachable": not unreachable and not failure,
+        "failure": failure,
+        "why": str(ownership.get("msg", "")) if unreachable else "",
+        "record": None if failure else ownership.get("record"),
+        "registered": None if failure else ownership.get("registered"),
         "replication": replication.get("results") or [],
     }
 

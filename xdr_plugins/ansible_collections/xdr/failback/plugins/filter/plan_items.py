@@ -17,6 +17,7 @@ class FilterModule:
             "instances_for": order.instances_for,
             "volumes_for": order.volumes_for,
             "health_for": order.health_for,
+            "ports_for": order.ports_for,
             "load_balancers_for": order.load_balancers_for,
             "capacity_for": order.capacity_for,
             "hook_environment": order.hook_environment,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -29,24 +30,30 @@ class Finding:
     failed: bool = True
 
 
-def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``health`` (Healthy, Degraded, Failed), ``reasons``, ``capacity``, ``agent_version``, ``time``; never raises for what it finds.
+def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]], ports: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """``host``, ``health`` (Healthy, Degraded, Failed), ``reasons``, ``capacity``, ``agent_version``, ``time``;
+    never raises for what it finds.
 
     ``paths``: ``[{"path", "needs_bytes"}]``; where a path does not exist yet, the room is that of its nearest folder.
+    ``ports``: ``[{"name": resource, "address", "port"}]`` that must be free.
     """
     findings = folder_findings(state_dir, "the state folder")
     capacity = [room(Path(wanted["path"])) for wanted in paths]
     findings += room_findings(paths, capacity)
     version, agent = agent_version(state_dir / AGENT)
     findings += agent
+    host = ""
     try:
         site = load_site(state_dir)
     except XdrError as error:
         findings.append(Finding(error.sentence()))
     else:
+        host = site.host
         findings += site_findings(site)
+    findings += port_findings(ports)
     findings += clock_findings(state_dir)
     return {
+        "host": host,
         "health": verdict(findings),
         "reasons": [finding.reason for finding in findings],
         "capacity": capacity,
@@ -130,6 +137,36 @@ def _socket_refuses(path: str) -> str:
         except OSError as error:
             return error.strerror or str(error)
     return ""
+
+
+def port_findings(ports: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    return [
+        Finding(
+            f"port {one['port']} on {one['address']} is taken by another program, so {one['name']} cannot start. "
+            f"End what listens there (ss -ltnp shows it)",
+            failed=False,
+        )
+        for one in ports
+        if _taken(one["address"], int(one["port"]))
+    ]
+
+
+def _taken(address: str, port: int) -> bool:
+    """What cannot be told (an address of another host, a privileged port) counts as free."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the past hold no port
+        try:
+            sock.bind((address, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def require(found: Mapping[str, Any], at_least: str) -> None:
+    """Raises XdrError (``unhealthy``) with the reasons when the health is worse."""
+    ranks = ("Failed", "Degraded", "Healthy")
+    if ranks.index(found["health"]) < ranks.index(at_least):
+        raise XdrError(f"this host is {found['health']}: {'; '.join(found['reasons'])}", where=found["host"], code="unhealthy")
 
 
 def clock_findings(state_dir: Path) -> list[Finding]:

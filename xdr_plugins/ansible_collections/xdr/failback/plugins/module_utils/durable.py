@@ -29,11 +29,11 @@ def write_json(path: Path, document: Any) -> None:
     """Replace ``path`` by the document, durably: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(fresh, "w", encoding="utf-8") as stream:
+    with fresh.open("w", encoding="utf-8") as stream:
         json.dump(document, stream, indent=1, sort_keys=True)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(fresh, path)
+    fresh.replace(path)
     fsync_folder(path.parent)
 
 

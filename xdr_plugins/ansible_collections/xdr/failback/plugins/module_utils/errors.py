@@ -25,14 +25,14 @@ class XdrError(Exception):
         return {"msg": self.sentence(), "xdr_code": self.code, "xdr_where": self.where, "xdr_todo": self.todo}
 
 
-class Refused(XdrError):
+class Refused(XdrError):  # noqa: N818  (what the site says, in one word)
     """The site will not do this: another owner, a newer attempt, a gate that is shut."""
 
     def __init__(self, what: str, *, where: str = "", todo: str = "", code: str = "refused") -> None:
         super().__init__(what, where=where, todo=todo, code=code)
 
 
-class NotReached(XdrError):
+class NotReached(XdrError):  # noqa: N818
     """The other end did not answer: nothing is known of what it did."""
 
     def __init__(self, what: str, *, where: str = "", todo: str = "", code: str = "not_reached") -> None:

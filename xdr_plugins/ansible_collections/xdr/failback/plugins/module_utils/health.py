@@ -93,18 +93,24 @@ def _read_command(target: Any) -> list[str]:
 _READERS: dict[str, Callable[[Any], Any]] = {"tcp": int, "http": _read_http, "command": _read_command}
 
 
-def run_checks(checks: Sequence[Check], seconds: float, interval: float) -> list[Result]:
-    """All checks at once, each until it passes or ``seconds`` are over; at least one try of each."""
+Ended = Callable[[str], str]
+"""Why the instance of a resource has ended, empty while it has not."""
+
+
+def run_checks(checks: Sequence[Check], seconds: float, interval: float, ended: Ended = lambda resource: "") -> list[Result]:
+    """All checks at once, each until it passes, its instance has ended or ``seconds`` are over; at least one try of each."""
     deadline = Deadline(seconds)
-    return each(lambda check: _until_passed(check, deadline, interval), checks)
+    return each(lambda check: _until_passed(check, deadline, interval, ended), checks)
 
 
-def _until_passed(check: Check, deadline: Deadline, interval: float) -> Result:
+def _until_passed(check: Check, deadline: Deadline, interval: float, ended: Ended) -> Result:
     began, tries = time.monotonic(), 0
     while True:
         tries += 1
         why = try_once(check, max(0.5, min(ONE_TRY, deadline.left)))
-        if not why or deadline.left <= interval:
+        gone = ended(check.resource)  # asked after a pass, too: what answered may be another program
+        why = gone or why
+        if gone or not why or deadline.left <= interval:
             return Result(check.label, not why, why, round(time.monotonic() - began, 3), tries)
         time.sleep(interval)
 
@@ -166,7 +172,7 @@ def by_resource(resources: Sequence[Mapping[str, Any]], checks: Sequence[Check],
     return answer
 
 
-def require_all(results: Sequence[Mapping[str, Any]], seconds: float) -> None:
+def require_all(results: Sequence[Mapping[str, Any]], seconds: float, where: str = "") -> None:
     """Raises XdrError (``unhealthy``) that names each check that did not pass and why its last try failed."""
     failed = [(entry["name"], check) for entry in results for check in entry["checks"] if not check["ok"]]
     if failed:
@@ -174,6 +180,7 @@ def require_all(results: Sequence[Mapping[str, Any]], seconds: float) -> None:
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise XdrError(
             f"{told}{more}; the deadline was {seconds:g} s",
+            where=where,
             todo="Read the log of the resource, or give its check the right address and port in the plan",
             code="unhealthy",
         )

@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .site import checked_name
+
 
 def run_file(state_dir: Path, run_id: str) -> Path:
-    return state_dir / "runs" / f"{run_id}.jsonl"
+    """Raises XdrError for a run_id that could lead out of the folder."""
+    return state_dir / "runs" / f"{checked_name(run_id, 'run')}.jsonl"
 
 
 class Progress:

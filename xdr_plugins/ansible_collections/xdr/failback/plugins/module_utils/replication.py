@@ -14,11 +14,12 @@ from . import attempt
 from . import record as records
 from .errors import XdrError
 from .progress import Progress
-from .site import PlanOnHost, VolumeOnHost, load_plan
+from .site import PlanOnHost, VolumeOnHost, checked_name, load_plan
 from .transfer import Job
 from .volumes import VolumeDriver, chosen, driver
 
 Results = list[dict[str, Any]]
+Todo = dict[str, list[tuple[str, str]]]
 NEEDS_POINT = ("restored", "forgotten")
 
 
@@ -30,6 +31,8 @@ class Replicating:
         self.plan: PlanOnHost = load_plan(self.state_dir, params["plan"])
         self.volumes = chosen(self.plan, params["volumes"])
         self.point: str = params["recovery_point"] or ""
+        if self.point:
+            checked_name(self.point, "recovery point")
         self.results: Results = []
         if self.wanted in NEEDS_POINT and not self.point:
             raise XdrError(f"state {self.wanted} needs a recovery_point", todo="Name one; status lists them", code="bad_request")
@@ -43,42 +46,43 @@ class Replicating:
             self.results = self.read(with_lag=self.params["lag"])
             return {"changed": False, "results": self.results}
         before = self.read()
-        todo = self._steps(records.load(self.state_dir, self.plan.plan))
-        changed = any(todo.values())
-        exact = self._exact(todo)
-        if not check:
-            todo = self._change()
-            changed = changed or any(todo.values())
-        self.results = self.read()
+        if check:
+            todo, exact = self._steps(records.load(self.state_dir, self.plan.plan)), self._exact()
+            self.results = before
+        else:
+            try:
+                todo, exact = self._change()
+            finally:
+                self.results = self.read()
         for result in self.results:
             result["changed"] = bool(todo[result["volume"]])
             if self.wanted == "promoted":
                 result["complete"] = not result["pending"]
             if self.wanted == "restored":
                 result["exact"] = exact[result["volume"]]
-        return {"changed": changed, "results": self.results, "diff": self._diff(before, todo, check=check)}
+        return {"changed": any(todo.values()), "results": self.results, "diff": self._diff(before, todo, check=check)}
 
     def _driver(self, volume: VolumeOnHost) -> VolumeDriver:
         return driver(volume.driver, self.state_dir)
 
-    def _steps(self, record: records.Record) -> dict[str, list[tuple[str, str]]]:
+    def _steps(self, record: records.Record) -> Todo:
         return {volume.name: self._driver(volume).steps(self.plan, volume.name, self.wanted, self.point, record) for volume in self.volumes}
 
-    def _exact(self, todo: dict[str, list[tuple[str, str]]]) -> dict[str, bool | str]:
+    def _exact(self) -> dict[str, bool | str]:
         if self.wanted != "restored":
             return {}
         found = {volume.name: self._driver(volume).exact(self.plan, volume.name, self.point) for volume in self.volumes}
         return {name: "unknown" if exact is None else exact for name, exact in found.items()}
 
-    def _change(self) -> dict[str, list[tuple[str, str]]]:
+    def _change(self) -> tuple[Todo, dict[str, bool | str]]:
         pair = (self.params["epoch"], self.params["attempt"])
         with attempt.held(self.state_dir, self.plan.plan, pair, run_id=self.params["run_id"], phase=self.params["phase"]) as holding:
-            todo = self._steps(holding.record)
+            todo, exact = self._steps(holding.record), self._exact()
             for volume in self.volumes:
                 self._driver(volume).apply(self.plan, volume.name, todo[volume.name])
-        return todo
+        return todo, exact
 
-    def _diff(self, before: Results, todo: dict[str, list[tuple[str, str]]], *, check: bool) -> dict[str, Any]:
+    def _diff(self, before: Results, todo: Todo, *, check: bool) -> dict[str, Any]:
         def shown(results: Results) -> dict[str, Any]:
             return {
                 one["volume"]: {"role": one["role"], "recovery_points": [point["name"] for point in one["recovery_points"]]}

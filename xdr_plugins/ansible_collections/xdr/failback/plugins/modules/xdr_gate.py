@@ -67,6 +67,10 @@ epoch:
   description: The epoch of the pair that the run is to claim.
   type: int
   returned: success
+undo:
+  description: How a move that has begun would be undone, V(retake), V(decline) or V(hand_back).
+  type: str
+  returned: success
 attempt:
   description: The number of the pair that the run is to claim.
   type: int

@@ -10,6 +10,7 @@ short_description: Check the health of resources from their site host, until the
 version_added: 0.1.0
 description:
   - Runs all checks of all resources at the same time and tries each again until it passes or O(deadline) ends.
+  - A resource whose instance has ended does not pass, whatever answers in its place, and is not waited for.
   - Fails when a check has not passed; the other resources are reported too.
   - It changes nothing but the mark of its O(phase) in the ownership record, when O(epoch) and O(attempt) are given.
 author: The XDR developers
@@ -111,6 +112,7 @@ from ansible_collections.xdr.failback.plugins.module_utils import health
 from ansible_collections.xdr.failback.plugins.module_utils.arguments import ATTEMPT_ARGUMENTS, SITE_ARGUMENTS
 from ansible_collections.xdr.failback.plugins.module_utils.attempt import tracked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.instances.moves import ending
 from ansible_collections.xdr.failback.plugins.module_utils.progress import Progress
 from ansible_collections.xdr.failback.plugins.module_utils.site import load_site
 
@@ -133,12 +135,14 @@ def check_all(parameters: dict[str, Any], answer: dict[str, Any]) -> None:
     resources, deadline = parameters["resources"], parameters["deadline"]
     checks = health.read_checks(resources)
     state_dir = Path(parameters["state_dir"])
-    progress = Progress(state_dir, parameters["run_id"], load_site(state_dir).host)
+    host = load_site(state_dir).host
+    progress = Progress(state_dir, parameters["run_id"], host)
     with phase(parameters):
-        answer["results"] = health.by_resource(resources, checks, health.run_checks(checks, deadline, parameters["interval"]))
+        found = health.run_checks(checks, deadline, parameters["interval"], ending(state_dir, parameters["plan"]))
+        answer["results"] = health.by_resource(resources, checks, found)
         for result in answer["results"]:
             progress.resource(result["name"], result["resource_state"])
-        health.require_all(answer["results"], deadline)
+        health.require_all(answer["results"], deadline, host)
 
 
 def main() -> None:

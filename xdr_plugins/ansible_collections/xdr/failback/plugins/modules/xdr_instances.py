@@ -24,7 +24,8 @@ options:
     default: status
   instances:
     description:
-      - The instances, each with its C(name) (the resource's), C(timeout) in seconds (default the plan's C(start_timeout) or C(stop_timeout), else 60) and options of its driver.
+      - The instances, each with its C(name) (the resource's), C(timeout) in seconds and options of its driver.
+      - Without a timeout the plan's C(start_timeout) or C(stop_timeout) counts.
       - Options that are left out are taken from the plan as it is registered on this host.
       - The driver C(supervisor) has the option C(program), by default the resource's name.
     type: list

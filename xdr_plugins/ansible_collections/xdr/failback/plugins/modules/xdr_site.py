@@ -9,8 +9,8 @@ module: xdr_site
 short_description: Health and free space of a site host
 version_added: 0.1.0
 description:
-  - Looks at the folders, the free space, the agent, the supervisor and the clock of this host. Changes nothing.
-  - Does not fail for what it finds; RV(health) and RV(reasons) tell.
+  - Looks at the folders, the free space, the ports, the agent, the supervisor and the clock of this host. Changes nothing.
+  - Does not fail for what it finds, RV(health) and RV(reasons) tell; unless O(at_least) asks for more.
 author: The XDR developers
 options:
   paths:
@@ -27,6 +27,29 @@ options:
         description: Bytes that must be free there; what several paths need on one file system is added up.
         type: int
         default: 0
+  ports:
+    description: Where the services of this host will listen; the ports must be free.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The resource that needs it.
+        type: str
+        required: true
+      address:
+        description: The address.
+        type: str
+        required: true
+      port:
+        description: The port.
+        type: int
+        required: true
+  at_least:
+    description: Fail, saying the reasons, when the health is worse than this.
+    type: str
+    choices: [Failed, Degraded, Healthy]
+    default: Failed
   plan:
     description: Name of the protection plan; not used, accepted as of the other modules.
     type: str
@@ -50,25 +73,29 @@ EXAMPLES = r"""
     paths:
       - path: /srv/volumes/orders.img
         needs_bytes: 1073741824
+    at_least: Degraded
   register: look
-  failed_when: look.health == 'Failed'
 """
 
 RETURN = r"""
+host:
+  description: The host's name, empty when it does not know it.
+  returned: always
+  type: str
 health:
   description:
     - V(Failed) when no volume can be received here, V(Degraded) when only services cannot be run, else V(Healthy).
     - That a host is unreachable only the controller can tell.
-  returned: success
+  returned: always
   type: str
 reasons:
   description: A sentence for each thing that is wrong, with what to do.
-  returned: success
+  returned: always
   type: list
   elements: str
 capacity:
   description: One entry for each of O(paths).
-  returned: success
+  returned: always
   type: list
   elements: dict
   contains:
@@ -77,11 +104,11 @@ capacity:
     total_bytes: {description: Size of the file system., type: int}
 agent_version:
   description: What the agent's verb C(version) says, empty when it cannot be run.
-  returned: success
+  returned: always
   type: str
 time:
   description: Seconds since 1970 by this host's clock.
-  returned: success
+  returned: always
   type: float
 """
 
@@ -89,9 +116,16 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdr.failback.plugins.module_utils.arguments import SITE_ARGUMENTS
-from ansible_collections.xdr.failback.plugins.module_utils.capacity import inspect
+from ansible_collections.xdr.failback.plugins.module_utils.capacity import inspect, require
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 PATH = {"path": {"type": "path", "required": True}, "needs_bytes": {"type": "int", "default": 0}}
+
+PORT = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+}
 
 
 def main() -> None:
@@ -100,10 +134,17 @@ def main() -> None:
             **SITE_ARGUMENTS,
             "plan": {"type": "str"},
             "paths": {"type": "list", "elements": "dict", "default": [], "options": PATH},
+            "ports": {"type": "list", "elements": "dict", "default": [], "options": PORT},
+            "at_least": {"type": "str", "choices": ["Failed", "Degraded", "Healthy"], "default": "Failed"},
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, **inspect(Path(module.params["state_dir"]), module.params["paths"]))
+    found = inspect(Path(module.params["state_dir"]), module.params["paths"], module.params["ports"])
+    try:
+        require(found, module.params["at_least"])
+    except XdrError as error:
+        module.fail_json(changed=False, **found, **error.failure())
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

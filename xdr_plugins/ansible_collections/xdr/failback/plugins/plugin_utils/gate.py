@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import State, View
+from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, State, View, next_state
 
 Plan = Mapping[str, Any]
 Options = Mapping[str, Any]
 
 REVERSED = (State.REVERSING, State.READY)
 MOVING = (State.FAILING_BACK, State.ROLLING_BACK, State.HALTED)
+MOVES = ("failback", "rollback", "failover")
 ONLY_LOOKS = ("status", "verify_primary")
 HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
 
@@ -47,9 +48,11 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     except KeyError:
         raise XdrError(f"unknown action {action!r}", todo=f"It is one of {', '.join(RULES)}") from None
     if action != "status":
-        _reached(plan, _needed(action, plan, view), view)
+        _reached(plan, _needed(action, plan, view), view, reads)
         _same_plan(plan, view, reads)
     proceed, reason = rule(plan, view, options)
+    if proceed and action == "failback" and view.state in REVERSED:
+        _same_sizes(plan, reads)
     resumed = view.run is not None and view.run["action"] == action
     epoch = max(view.epoch, view.attempt_epoch)
     fresh, claims = not resumed, action not in ONLY_LOOKS
@@ -57,23 +60,35 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
-    """The hosts without which the action cannot be done; a rollback must not wait for a primary site that is dead again."""
+    """The hosts without which the action cannot be done; what brings services up on one site must not wait for the other."""
     hosts = {site: set(plan["sites"][site]["hosts"]) for site in ("primary", "dr")}
-    offered = bool(view.offer and not view.offer["decided"] and view.offer["to"] == "primary")
-    if action == "failover" or (action == "rollback" and view.owner != "primary" and not offered):
+    if action == "failover" or (action == "rollback" and view.owner != "primary" and not view.offered_to("primary")):
         return {plan["witness"], *hosts["dr"]}
+    if action == "start" and view.owner:
+        return {plan["witness"], *hosts[view.owner]}
     return {plan["witness"], *hosts["primary"], *hosts["dr"]}
 
 
-def _reached(plan: Plan, needed: set[str], view: View) -> None:
+def _reached(plan: Plan, needed: set[str], view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
     missing = sorted(needed & set(view.unreachable))
     if missing:
+        told = {host: _unreached(str(reads[host].get("why") or "")) for host in missing}
+        advice = dict.fromkeys(todo for _, todo in told.values())
         raise XdrError(
-            f"{', '.join(missing)} {'does' if len(missing) == 1 else 'do'} not answer",
+            ", ".join(f"{host} {what}" for host, (what, _) in told.items()),
             where=f"plan {plan['name']}",
-            todo="Run the connectivity test (xdr site test) and try again; nothing was changed",
+            todo=f"{'. '.join(advice)}, then try again; nothing was changed",
             code="not_reached",
         )
+
+
+def _unreached(said: str) -> tuple[str, str]:
+    """What is wrong with a host and what to do, from what ssh said about it."""
+    if "host key" in said.lower():
+        return "shows another host key than the pinned one", "Find out why it changed; pin the new one only if it is right"
+    if "permission denied" in said.lower():
+        return "refuses the login", "See that its authorized_keys has the controller's key, and which key the inventory names"
+    return "does not answer", "Run the connectivity test (xdr site test)"
 
 
 def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
@@ -97,13 +112,40 @@ def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -
         )
 
 
+def _same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
+    """The final sync would refuse them during the downtime."""
+    sizes = {(host, row["volume"]): row.get("size") for host, read in reads.items() for row in read.get("replication") or []}
+    for resource in (resource for group in plan["start_order"] for resource in group["resources"]):
+        primary, dr = (resource.get("hosts", {}).get(site, "") for site in ("primary", "dr"))
+        for volume in resource["volumes"]:
+            there, here = sizes.get((primary, volume["name"])), sizes.get((dr, volume["name"]))
+            if there and here and there != here and not volume.get("grows"):
+                raise XdrError(
+                    f"volume {volume['name']} has {there} bytes on {primary} and {here} bytes on {dr}",
+                    where=f"plan {plan['name']}",
+                    todo="Make them the same size, or let the volume grow (grows: true); nothing was changed",
+                    code="gate_refused",
+                )
+
+
 def _entry(action: str, view: View) -> str:
+    """An offer that is open is handed over to its end first, also where the site has accepted it: the witness must hear of it."""
     to = "dr" if action == "failover" else "primary"
-    if view.owner == to:
-        return "start"
-    if view.offer and not view.offer["decided"] and view.offer["to"] == to and view.offer["epoch"] > 0 and view.owner is None:
+    if view.offered_to(to):
         return "handover"
-    return "stop"
+    return "start" if view.owner == to else "stop"
+
+
+def _arrow(view: View, event: Event, action: str, todo: str) -> None:
+    """Raises XdrError, code ``wrong_state``, where the state machine has no such arrow."""
+    try:
+        next_state(view.state, event)
+    except XdrError as error:
+        raise _wrong(action, view, todo) from error
+
+
+def _unfinished_move(view: View) -> Mapping[str, Any] | None:
+    return view.run if view.run and view.run["action"] in MOVES else None
 
 
 def _wrong(action: str, view: View, todo: str) -> XdrError:
@@ -122,7 +164,7 @@ def _verify_primary(plan: Plan, view: View, options: Options) -> tuple[bool, str
 def _start(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.epoch == 0:
         return True, "the plan has no owner yet: the primary site becomes its first"
-    if view.owner and view.state not in MOVING:
+    if view.owner and view.state not in MOVING and not _unfinished_move(view):
         return True, f"{view.owner} owns the plan"
     raise _wrong("start", view, "Finish or roll back the run that has not ended; xdr status names it")
 
@@ -130,26 +172,30 @@ def _start(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
 def _reverse_replication(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.state in REVERSED and view.compared:
         return False, "replication is reversed already, and every volume was compared whole"
-    if view.state is State.FAILED_OVER or view.state in REVERSED:
-        return True, ""
-    raise _wrong("reverse_replication", view, "It follows a failover: the plan must run on the DR site")
+    if view.owner == "dr" and _unfinished_move(view):
+        raise _wrong("reverse_replication", view, f"Finish the {view.run['action'] if view.run else 'run'} first: run it again")
+    _arrow(view, Event.REVERSE, "reverse_replication", "It follows a failover: the plan must run on the DR site")
+    return True, ""
 
 
 def _replicate(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.state in MOVING:
-        return False, f"a cycle gives way to the move that is under way ({view.state})"
-    if view.state in (State.ACTIVE, State.REPROTECTING, *REVERSED):
+    move = _unfinished_move(view)
+    if view.state in MOVING or move:
+        name = f"{move['action']}, run {move['id']}" if move else f"the move that is under way ({view.state})"
+        return False, f"a cycle gives way to {name}"
+    if view.owner and view.state in (State.ACTIVE, State.REPROTECTING, *REVERSED):
         return True, ""
     raise _wrong("replicate", view, "Protect the plan first (reprotect), or reverse replication after a failover")
 
 
 def _failback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.owner == "primary" and view.state in HOME:
+    if view.owner == "primary" and view.state in HOME and not _unfinished_move(view):
         return False, "the plan is home already: the primary site runs it"
     if view.state is State.FAILING_BACK or (view.state is State.HALTED and view.run):
         return True, "the failback that began goes on where it stopped"
-    if view.state not in REVERSED:
-        raise _wrong("failback", view, "Reverse replication first, and wait until the plan is READY")
+    if view.state is State.ROLLING_BACK:
+        raise _wrong("failback", view, "Finish the rollback first: xdr run rollback")
+    _arrow(view, Event.FAILBACK, "failback", "Reverse replication first, and wait until the plan is READY")
     _lag_gate(plan, view)
     return True, ""
 
@@ -173,10 +219,13 @@ def _lag_gate(plan: Plan, view: View) -> None:
 
 
 def _rollback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.state in REVERSED and view.run is None:
+    if view.state in REVERSED and not _unfinished_move(view):
         return False, "nothing to roll back: the services run on the DR site"
-    if view.state not in (State.FAILING_BACK, State.ROLLING_BACK, State.HALTED):
-        raise _wrong("rollback", view, "Only a failback that has begun and not yet moved traffic can be rolled back")
+    move = _unfinished_move(view)
+    if move and move["action"] == "failover":
+        raise _wrong("rollback", view, "A failover has begun and not ended: run failover again, it goes on where it stopped")
+    if view.state not in REVERSED:
+        _arrow(view, Event.UNDO, "rollback", "Only a failback that has begun and not yet moved traffic can be rolled back")
     if view.run and "switch_traffic" in view.run["phases"]:
         raise XdrError(
             "traffic may have moved to the primary site already, clients may have written there",
@@ -188,39 +237,50 @@ def _rollback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
 
 
 def _reprotect(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.state is State.ACTIVE and view.run is None:
+    if view.state is State.ACTIVE and not _unfinished_move(view):
         return False, "the plan is protected already"
-    if view.state in (State.FAILED_BACK, State.UNPROTECTED, State.REPROTECTING) and view.owner == "primary":
+    if view.owner == "primary" and not _unfinished_move(view):
+        _arrow(view, Event.REPROTECT, "reprotect", "For a new plan run start first")
         return True, ""
     raise _wrong("reprotect", view, "It protects a plan whose services run on the primary site; for a new plan run start first")
 
 
 def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.owner == "dr" and view.run is None:
-        return False, "the services run on the DR site already"
-    if view.run and view.run["action"] == "failover":
+    move = _unfinished_move(view)
+    if view.owner == "dr" and not move:
+        return False, "the DR site owns the plan already; xdr run start sees that its services run"
+    dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
+    _attested(plan, dead, options)
+    if move and move["action"] == "failover":
         return True, "the failover that began goes on where it stopped"
+    if view.owner is None and view.offered_to("primary") and dead:
+        return True, "the primary site was offered the plan and is attested to be off"
     if view.owner != "primary":
         raise _wrong("failover", view, "Roll back or finish the run that has not ended; xdr status names it")
-    _attested(plan, view, options)
+    if not dead and (view.state is not State.ACTIVE or move):
+        raise _wrong(
+            "failover", view, "With the primary site up this is a planned move, which needs a plan that is ACTIVE: run reprotect first"
+        )
     return True, ""
 
 
-def _attested(plan: Plan, view: View, options: Options) -> None:
-    host = plan["sites"]["primary"]["record_host"]
-    dead = host in view.unreachable
-    if dead and not str(options.get("attestation") or "").strip():
+def _attested(plan: Plan, dead: list[str], options: Options) -> None:
+    """Hosts of the primary site that do not answer are stopped, or a person says so; one that answers contradicts that."""
+    hosts = plan["sites"]["primary"]["hosts"]
+    attested = bool(str(options.get("attestation") or "").strip())
+    alive = [host for host in hosts if host not in dead]
+    if dead and not attested:
         raise XdrError(
-            f"{host} does not answer, and that does not prove that its services are stopped",
+            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped",
             where=f"plan {plan['name']}",
             todo="See that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
             code="gate_refused",
         )
-    if not dead and options.get("attestation"):
+    if attested and alive:
         raise XdrError(
-            f"{host} answers, so the primary site is not off as was attested",
+            f"{', '.join(alive)} {'answers' if len(alive) == 1 else 'answer'}, so the primary site is not off as was attested",
             where=f"plan {plan['name']}",
-            todo="Leave the attestation out for a planned move, or switch the site off",
+            todo="Leave the attestation out for a planned move, or switch the whole site off",
             code="gate_refused",
         )
 

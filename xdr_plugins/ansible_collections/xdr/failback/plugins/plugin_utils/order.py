@@ -69,6 +69,17 @@ def health_for(plan: Compiled, group: str, site: str, host: str, variables: Vari
     ]
 
 
+def ports_for(plan: Compiled, site: str, host: str, variables: Variables) -> list[dict[str, Any]]:
+    """Items for xdr_site: the ports at which the health checks will look for the host's services."""
+    address = variables.get("xdr_service_address", "127.0.0.1")
+    return [
+        {"name": resource["name"], "address": address, "port": check["tcp"] if check.get("tcp") else check["http"]["port"]}
+        for _, resource in resources_for(plan, site, host)
+        for check in resource["health"]
+        if check.get("tcp") or check.get("http")
+    ]
+
+
 def load_balancers_for(plan: Compiled, host: str, variables: Variables) -> list[dict[str, Any]]:
     """Items for xdr_traffic: the balancers on this host, with socket and address from its variables where the plan leaves them out."""
     return [_balancer(balancer, variables) for balancer in plan["traffic"]["load_balancers"] if balancer["host"] == host]

@@ -155,8 +155,8 @@ class Replication(Model):
     interval: Interval = Field(
         default=60, description="Time from the start of one cycle to the start of the next, such as 1m (the default)"
     )
-    compression: Literal["auto", "none", "zlib", "zstd"] = Field(
-        default="auto", description="Compression of blocks on the wire; auto takes what both ends have, where it helps"
+    compression: Literal["auto", "none", "zlib"] = Field(
+        default="auto", description="Compression of blocks on the wire; auto is none for now"
     )
     bandwidth_limit: Rate | None = Field(default=None, description="The most that is sent, such as 400MiB/s; no limit when left out")
     ready_below: Size = Field(

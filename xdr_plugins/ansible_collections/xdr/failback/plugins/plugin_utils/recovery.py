@@ -48,17 +48,13 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
         return _stay(plan, view, run, source, target, dead[source])
     if view.owner == target:
         return _policy(plan, view, run, target, dead[target])
-    if view.owner is None and _offered(view, target) and dead[target]:
+    if view.owner is None and view.offered_to(target) and dead[target]:
         epoch = view.offer["epoch"] if view.offer else "?"
         fenced = f"{target} was offered epoch {epoch} and does not answer: everything stays fenced until it does"
         return Recovery(Remedy.WAIT, f"{fenced}. Then run {run['action']} again, or roll back")
     if not any(phase.startswith("stop_services") for phase in run["phases"]):
         return Recovery(Remedy.UNDO, f"Nothing was stopped: the services run on the {source} site as before")
     return Recovery(Remedy.UNDO, f"The move was undone: the services run on the {source} site again, and no write was lost")
-
-
-def _offered(view: View, target: str) -> bool:
-    return bool(view.offer and not view.offer["decided"] and view.offer["to"] == target)
 
 
 def _stay(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], source: str, target: str, source_dead: bool) -> Recovery:
@@ -84,3 +80,14 @@ def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target:
         return Recovery(Remedy.COMMIT, f"The plan's policy is commit: the traffic goes to the {target} site in spite of the failure")
     kept = "what the primary site wrote meanwhile is kept as recovery point before-rollback"
     return Recovery(Remedy.UNDO, f"The move was undone: the services run on the DR site again; {kept}")
+
+
+def undo_path(view: View, source: str, target: str) -> str:
+    """How a move from ``source`` to ``target`` is undone, by what the records say.
+
+    ``hand_back``: the target owns the plan, or has begun to give it back. ``decline``: it was offered the plan and has
+    not accepted. ``retake``: it was not offered the plan, the source takes its release back.
+    """
+    if view.owner == target or view.standing[target] == "released" or view.offered_to(source):
+        return "hand_back"
+    return "decline" if view.offered_to(target) else "retake"

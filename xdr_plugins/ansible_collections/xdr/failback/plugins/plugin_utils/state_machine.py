@@ -114,9 +114,13 @@ class View:
     why: str
     lag: Lag
     compared: bool  # every volume was compared whole within this direction of replication
+    standing: Mapping[str, str]  # what each site's record says of it, "unknown" where it does not answer
     run: Mapping[str, Any] | None  # the run that has begun and not ended
-    offer: Mapping[str, Any] | None  # the witness's offer, decided or not
+    offer: Mapping[str, Any] | None  # the witness's offer that is neither decided nor declined
     unreachable: tuple[str, ...]  # inventory hosts
+
+    def offered_to(self, site: str) -> bool:
+        return self.offer is not None and self.offer["to"] == site
 
     def to_json(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
@@ -153,8 +157,9 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
         why=why,
         lag=lag,
         compared=compared,
+        standing={site: str(r["standing"]) if r else "unknown" for site, r in record.items()},
         run=run,
-        offer=witness.get("offer") if witness else None,
+        offer=_open_offer(witness),
         unreachable=tuple(sorted(host for host, read in reads.items() if not read["reachable"])),
     )
 
@@ -179,10 +184,15 @@ def _owner(
     elsewhere = _decided_elsewhere(witness, 0, "")
     if elsewhere and record[elsewhere] is None:
         return elsewhere, None, ""
-    if witness and witness.get("offer") and not witness["offer"]["decided"] and record[witness["offer"]["to"]] is None:
-        to = witness["offer"]["to"]
-        return None, State.NO_OWNER, f"epoch {witness['offer']['epoch']} was offered to {to}, which does not answer"
+    offer = _open_offer(witness)
+    if offer and record[offer["to"]] is None:
+        return None, State.NO_OWNER, f"epoch {offer['epoch']} was offered to {offer['to']}, which does not answer"
     return None, None, ""
+
+
+def _open_offer(witness: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    offer: Mapping[str, Any] | None = witness.get("offer") if witness else None
+    return offer if offer and not offer["decided"] else None
 
 
 def _forked(record: Mapping[str, Mapping[str, Any] | None]) -> bool:

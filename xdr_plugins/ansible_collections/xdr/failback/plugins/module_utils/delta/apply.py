@@ -154,6 +154,7 @@ def settle(state_dir: Path, plan: PlanOnHost) -> list[str]:
     for volume in plan.volumes.values():
         here = VolumeFolder(state_dir, plan.plan, volume)
         if here.load().restoring:
+            refuse_open([volume.path])
             restore(here)
             changed.append(volume.name)
     return changed
@@ -167,7 +168,8 @@ def pending(state_dir: Path, plan: PlanOnHost, volume: str) -> bool:
 
 
 def _names(commit: Path) -> list[str]:
-    return [item["name"] for item in spool.load_record(commit)["volumes"]]
+    """The volumes of a committed cycle; none where it was finished while we looked, for a reader holds no lock."""
+    return [item["name"] for item in spool.load_record(commit)["volumes"]] if commit.exists() else []
 
 
 def _apply(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
@@ -211,10 +213,9 @@ def _write(fds: list[int], sizes: list[int], entries: Iterator[spool.Entry]) -> 
 
 
 def restore(folder: VolumeFolder) -> None:
-    """Complete the restore that the volume's state names; the caller holds the plan's lock."""
+    """Complete the restore that the volume's state names; the caller holds the plan's lock and has seen that nobody has it open."""
     state = folder.load()
     name = state.restoring or ""
-    refuse_open([folder.volume.path])
     fd = os.open(folder.volume.path, os.O_RDWR | os.O_CLOEXEC)
     try:
         point = undo.put_back(fd, folder.undo, name)

@@ -9,7 +9,6 @@ under the plan's lock when a cycle is committed, so a session that stood still c
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,10 +22,11 @@ from ..record import Record
 from ..site import PlanOnHost, load_plan
 from . import blocks, undo
 from .apply import Incoming, commit_and_apply, disk_error, refuse_open, settle, spool_dir
-from .blocks import BLOCK, DIGEST
+from .blocks import DIGEST
+from .incoming import receive_blocks
 from .spool import Spool
 from .state import VolumeFolder
-from .wire import MAX_PAYLOAD, VERSION, Frame, Wire, broken
+from .wire import VERSION, Frame, Wire, broken
 
 IDLE = 3600.0  # seconds without a frame from the source: it may be freezing and reading a large volume
 MARGIN = 1 << 20  # bytes that stay free
@@ -42,7 +42,7 @@ def serve(state_dir: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
         wire.report(error)
         return 1
     except OSError as error:
-        wire.report(disk_error(error))
+        wire.report(disk_error(error, str(error.filename or state_dir)))
         return 1
     return 0
 
@@ -162,7 +162,7 @@ class _Session:
         self._check_space(targets, [item.number("data_bytes") for item in items])
         received = Spool(spool_dir(self.state_dir, self.plan.plan), names.pop())
         try:
-            after = self._receive_blocks(received, targets, sizes)
+            after = receive_blocks(self.wire, received, [target.digests for target in targets], sizes)
             received.sync()
             record = {"cycle": frame.number("cycle"), "read_started": frame.seconds("read_started"), "pair": list(self.pair)}
             with self.wire.working(), self._locked():
@@ -200,27 +200,6 @@ class _Session:
                 what = f"{free} bytes are free and {by_device[device]} bytes are needed"
                 todo = "Free space there and run the cycle again; no volume was changed"
                 raise XdrError(f"the disk is full: {what}", where=str(folder), todo=todo, code="disk_full")
-
-    def _receive_blocks(self, received: Spool, targets: list[_Target], sizes: list[int]) -> list[bytearray]:
-        """Spool what comes; the digests that the volumes will have, proven to be those of the source's frozen read."""
-        after = [blocks.resized(target.digests, size) for target, size in zip(targets, sizes)]
-        while True:
-            frame = self.wire.receive("blocks", "zeros", "commit")
-            if frame.kind == "commit":
-                break
-            position = frame.number("volume")
-            if position >= len(targets):
-                raise broken("blocks of a volume that is not in this cycle", self.wire.peer)
-            if frame.kind == "blocks":
-                _spool_data(received, position, frame, sizes[position], after[position])
-            else:
-                _spool_zeros(received, position, frame, sizes[position], after[position])
-        roots = [item.text("root") for item in frame.items("roots")]
-        if roots != [blocks.root(digests, size) for digests, size in zip(after, sizes)]:
-            raise XdrError(
-                "what arrived does not make the source's volumes", where=self.plan.host, todo="Run the cycle again", code="not_equal"
-            )
-        return after
 
     def _check_unchanged(self, targets: list[_Target]) -> None:
         for target in targets:
@@ -281,37 +260,3 @@ def _read_back(target: _Target, *, dropped: bool) -> bytes:
         return bytes(blocks.scan(fd, target.size))
     finally:
         os.close(fd)
-
-
-def _spool_data(received: Spool, position: int, frame: Frame, size: int, digests: bytearray) -> None:
-    number, content = frame.number("blocks"), frame.payload
-    if frame.flag("zlib"):
-        content = _inflated(content, frame.peer)
-    if not 0 < number <= MAX_PAYLOAD // BLOCK or len(content) < number * 8:
-        raise broken("blocks without their numbers", frame.peer)
-    at = number * 8
-    for first in range(0, at, 8):
-        index = int.from_bytes(content[first : first + 8], "big")
-        if index >= blocks.count(size):
-            raise broken("a block outside the volume", frame.peer)
-        block = content[at : at + blocks.length(index, size)]
-        if len(block) != blocks.length(index, size):
-            raise broken("a block is cut", frame.peer)
-        received.add(position, index, block)
-        digests[index * DIGEST : (index + 1) * DIGEST] = blocks.digest(block)
-        at += len(block)
-
-
-def _inflated(content: bytes, peer: str) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(content, MAX_PAYLOAD)
-    except zlib.error as error:
-        raise broken("compressed blocks that are damaged", peer) from error
-
-
-def _spool_zeros(received: Spool, position: int, frame: Frame, size: int, digests: bytearray) -> None:
-    for first, number in frame.ranges(blocks.count(size)):
-        received.add_zeros(position, first, number)
-        digests[first * DIGEST : (first + number) * DIGEST] = blocks.zero_digest() * number
-        if first + number == blocks.count(size):
-            digests[-DIGEST:] = blocks.zero_digest(blocks.length(first + number - 1, size))

@@ -105,15 +105,17 @@ def _cycle(job: Job, unit: list[VolumeOnHost], copies: dict[str, Copy], wire: Wi
     hooks = [] if job.final else members(job.plan, job.state_dir, unit)
     with frozen_unit(folders, copies, hooks, job.progress.bytes) as (read_started, found):
         cycle = max([copies[volume.name].cycle for volume in unit] + [folder.load().cycle for folder in folders]) + 1
-        _remember_sent(job, folders, found)
+        noted = _remember_sent(job, folders, found)
         sent = _send_unit(job, found, {"cycle": cycle, "read_started": read_started}, wire, pace)
         applied = wire.receive("applied").seconds("applied_at")
         with job.locked():
             for folder, frozen in zip(folders, found):
-                folder.save_digests(cycle, frozen.size, frozen.digests)
-                folder.save(replace(_source(folder), cycle=cycle, read_started=read_started, applied_at=applied))
-        for folder, frozen, nbytes in zip(folders, found, sent):
-            compared = _compare(job, folder, frozen, cycle, wire) if job.compare else folder.load().compared
+                state = _source(folder)
+                if cycle > state.cycle:
+                    folder.save_digests(cycle, frozen.size, frozen.digests)
+                    folder.save(replace(state, cycle=cycle, read_started=read_started, applied_at=applied))
+        for folder, frozen, nbytes, known in zip(folders, found, sent, noted):
+            compared = _compare(job, folder, frozen, cycle, known, wire) if job.compare else folder.load().compared
             results.append(
                 {
                     "volume": folder.volume.name,
@@ -138,13 +140,19 @@ def _source(folder: VolumeFolder) -> VolumeState:
     return state
 
 
-def _remember_sent(job: Job, folders: list[VolumeFolder], found: list[Frozen]) -> None:
-    """Before the target can have applied them: a block that was sent but not noted would escape the proof."""
-    if any(frozen.touched for frozen in found):
-        with job.locked():
-            for folder, frozen in zip(folders, found):
-                state = _source(folder)
-                folder.save(replace(state, sent=blocks.ranges([*blocks.indexes(state.sent), *blocks.indexes(frozen.touched)])))
+def _remember_sent(job: Job, folders: list[VolumeFolder], found: list[Frozen]) -> list[list[Range]]:
+    """Before the target can have applied them: a block that was sent but not noted would escape the proof.
+
+    Returns all that is noted of each volume.
+    """
+    noted = []
+    with job.locked():
+        for folder, frozen in zip(folders, found):
+            state = _source(folder)
+            noted.append(blocks.ranges([*blocks.indexes(state.sent), *blocks.indexes(frozen.touched)]))
+            if noted[-1] != state.sent:
+                folder.save(replace(state, sent=noted[-1]))
+    return noted
 
 
 def _send_unit(job: Job, found: list[Frozen], header: dict[str, Any], wire: Wire, pace: Pace) -> list[int]:
@@ -177,9 +185,14 @@ def _send_batch(job: Job, position: int, number: int, payload: bytes, wire: Wire
     return wire.send("blocks", payload, volume=position, blocks=number)
 
 
-def _compare(job: Job, folder: VolumeFolder, frozen: Frozen, cycle: int, wire: Wire) -> dict[str, Any]:
-    """The target's whole volume, read back from its disk, against the frozen read."""
+def _compare(job: Job, folder: VolumeFolder, frozen: Frozen, cycle: int, noted: list[Range], wire: Wire) -> dict[str, Any]:
+    """The target's whole volume, read back from its disk, against the frozen read.
+
+    What was noted as sent is then proven, unless another cycle has noted more meanwhile.
+    """
     volume = folder.volume
+    with job.locked():  # an older proof must not outlive a compare that fails
+        folder.save(replace(_source(folder), compared=None))
     wire.send("compare", volume=volume.name)
     total = wire.receive("whole").number("blocks")
     if total != blocks.count(frozen.size):
@@ -189,7 +202,8 @@ def _compare(job: Job, folder: VolumeFolder, frozen: Frozen, cycle: int, wire: W
     wire.send("compared", volume=volume.name, **compared)
     wire.receive("noted")
     with job.locked():
-        folder.save(replace(_source(folder), compared=compared, sent=[]))
+        state = _source(folder)
+        folder.save(replace(state, compared=compared, sent=[] if state.sent == noted else state.sent))
     return compared
 
 

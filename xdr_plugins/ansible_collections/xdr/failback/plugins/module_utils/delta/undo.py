@@ -146,17 +146,18 @@ def _append(fd: int, at: int, index: int, content: bytes) -> int:
 
 
 def points(undo: Path) -> list[RecoveryPoint]:
-    """The chain, oldest first."""
+    """The chain, oldest first. Needs no lock: what is half made or half removed is no point, and is left alone."""
     if not undo.is_dir():
         return []
-    found = []
-    for folder in undo.iterdir():
-        meta = read_json(folder / "meta.json")
-        if meta is None:
-            shutil.rmtree(folder)  # a removal that was interrupted
-        else:
-            found.append(_loaded(folder, meta))
-    return sorted(found, key=lambda point: point.number)
+    metas = ((folder, read_json(folder / "meta.json")) for folder in undo.iterdir())
+    return sorted((_loaded(folder, meta) for folder, meta in metas if meta is not None), key=lambda point: point.number)
+
+
+def _clear_removed(undo: Path) -> None:
+    """Finish removals that were interrupted; under the plan's lock, so that no point is being made."""
+    for folder in undo.iterdir() if undo.is_dir() else []:
+        if not (folder / "meta.json").exists():
+            shutil.rmtree(folder)
 
 
 def _loaded(folder: Path, meta: Any) -> RecoveryPoint:
@@ -168,6 +169,7 @@ def _loaded(folder: Path, meta: Any) -> RecoveryPoint:
 
 def open_point(undo: Path, name: str, *, size: int, cycle: int = 0, read_started: float | None = None, epoch: int = 0) -> RecoveryPoint:
     """Open a recovery point as the newest one; under a free name, ``name`` or ``name-2``, …"""
+    _clear_removed(undo)
     chain = points(undo)
     taken = {point.name for point in chain}
     free, counter = checked_name(name, "recovery point"), 2

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..attempt import Holding
 from ..errors import Refused, XdrError
@@ -54,6 +54,19 @@ def read_items(state_dir: Path, plan: str, items: Sequence[Item]) -> list[Instan
 
 def read_state(instances: Sequence[Instance]) -> list[Outcome]:
     return each(lambda instance: instance.driver.status(instance.item), instances)
+
+
+def ending(state_dir: Path, plan: str) -> Callable[[str], str]:
+    """A function from a resource to why its instance has ended: empty while it has not, and for one that is not of this host."""
+    known = load_plan(state_dir, plan).instances
+
+    def look(name: str) -> str:
+        if name not in known:
+            return ""
+        [seen] = read_state(read_items(state_dir, plan, [{"name": name}]))
+        return f"its instance does not run: {seen.why or seen.state}" if seen.state in NOTHING_RUNS else ""
+
+    return look
 
 
 def plan_changes(names: Sequence[str], current: Sequence[Outcome], state: str) -> list[tuple[str, str, str]]:

@@ -89,7 +89,7 @@ class Supervisor:
             return Outcome("ORPHANED", mark.pid, why="it runs, but not under this supervisord")
         if state == "RUNNING" and not (mark and mark.pid == pid and mark.alive()):
             return Outcome("STARTING", pid, why="its start guard has not handed over")
-        return Outcome(state, pid, why=_why(info))
+        return Outcome(state, pid, why=_why(info) + (self._said(item) if state in GIVEN_UP else ""))
 
     def _started(self, item: Item, last: list[Outcome]) -> bool:
         last[0] = self._look(item)
@@ -129,19 +129,18 @@ class Supervisor:
     # telling
 
     def _not_started(self, item: Item, seen: Outcome, seconds: float) -> XdrError:
-        said = self._last_words(item)
         if seen.state in GIVEN_UP:
             what, todo = (
                 f"it did not start: supervisord says {seen.state} ({seen.why})",
                 "Read the program's log, mend it, then run this step again",
             )
         else:
-            what = f"it did not start in {seconds:g} s: {seen.why or 'state ' + seen.state}"
+            what = f"it did not start in {seconds:g} s: {seen.why or 'state ' + seen.state}{self._said(item)}"
             todo = "Read the program's log; a start guard that waits needs its witness to answer"
-        return self._error(item, f"{what}{'; it said: ' + said if said else ''}", todo)
+        return self._error(item, what, todo)
 
-    def _last_words(self, item: Item) -> str:
-        """The last line that the program wrote, from its error log or, where that goes into the other, its log."""
+    def _said(self, item: Item) -> str:
+        """``; it said: …`` with the last line that the program wrote, from its error log or, where that goes into the other, its log."""
         for method in ("readProcessStderrLog", "readProcessStdoutLog"):
             try:
                 with self._server(item) as server:
@@ -150,7 +149,7 @@ class Supervisor:
                 continue
             lines = [line.strip() for line in str(text).splitlines() if line.strip()]
             if lines:
-                return lines[-1][:300]
+                return f"; it said: {lines[-1][:300]}"
         return ""
 
     def _error(self, item: Item, what: str, todo: str) -> XdrError:

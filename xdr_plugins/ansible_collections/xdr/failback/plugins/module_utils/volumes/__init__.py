@@ -61,4 +61,4 @@ def chosen(plan: PlanOnHost, names: list[str] | None) -> list[VolumeOnHost]:
                 todo=f"Known are: {known}",
                 code="unknown_volume",
             )
-    return [volume for name, volume in plan.volumes.items() if names is None or name in names]
+    return [plan.volumes[name] for name in dict.fromkeys(plan.volumes if names is None else names)]

@@ -1,0 +1,305 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Bad luck, one case each, over the real lab and through the command line, while a client orders all the time.
+
+Each case ends with the right exit code, one sentence that says what, where and what to do, the plan in a named state,
+and every acknowledged order in the database of the site that serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.luck import HANGS, PLAN, REFUSES, Luck
+from tests.support.processes import wait_until
+
+pytestmark = pytest.mark.lab
+
+FRESH_SSH = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no"}  # a connection that is open already would not ask for keys again
+
+
+def unchanged(luck: Luck) -> None:
+    """The plan is as ready as before and the DR site serves it."""
+    assert luck.status()["state"] == "READY"
+    luck.serves("dr")
+
+
+def undone(luck: Luck) -> dict[str, Any]:
+    """The failback was rolled back: services on the DR site, nobody else owns the plan, no run is open. The status."""
+    status = luck.status()
+    assert (status["state"] in ("REVERSING", "READY"), status["owner"], status["run"]) == (True, "dr", None)
+    luck.serves("dr")
+    return status
+
+
+def recovery_points(status: dict[str, Any], host: str) -> set[tuple[str, str]]:
+    return {(one["volume"], point["name"]) for one in status["volumes"] if one["host"] == host for point in one["recovery_points"]}
+
+
+# -- on the way to the DR site ------------------------------------------------------------------------------------
+
+
+def test_a_dead_primary_is_no_proof_that_it_is_off(luck: Luck) -> None:
+    luck.site_lost()
+    refused = luck.run("failover", code=10)
+    assert "fra-hv1 does not answer" in refused.sentence
+    assert "--attest-primary-is-off" in refused.sentence
+    status = luck.status()
+    assert (status["state"], status["owner"], status["unreachable"]) == ("ACTIVE", "primary", ["fra-hv1"])
+
+
+def test_no_failback_before_replication_is_reversed(luck: Luck) -> None:
+    luck.failed_over()
+    refused = luck.run("failback", code=12)
+    assert "failback is not possible in state FAILED_OVER" in refused.sentence
+    assert "Reverse replication first" in refused.sentence
+    assert luck.status()["state"] == "FAILED_OVER"
+    luck.serves("dr")
+
+
+# -- refused at the gate: nothing is changed --------------------------------------------------------------------
+
+
+def test_the_primary_is_lost_again(luck: Luck) -> None:
+    luck.ready()
+    luck.lab.lose_site("primary")
+    try:
+        refused = luck.run("failback", code=4)
+        assert "fra-hv1 does not answer" in refused.sentence
+        assert "nothing was changed" in refused.sentence
+        status = luck.status()
+        assert (status["state"], status["unreachable"]) == ("READY", ["fra-hv1"])
+    finally:
+        luck.lab.return_site("primary")
+    unchanged(luck)
+
+
+def test_a_wrong_host_key(luck: Luck) -> None:
+    luck.ready()
+    pinned = luck.lab.root / "controller" / "known_hosts"
+    before = pinned.read_text()
+    mine = luck.lab.variables["addresses"]["fra-hv1"]
+    other = (luck.lab.site_dir("dr") / "ssh" / "ssh_host_ed25519_key.pub").read_text().split()[1]
+    lines = [line.split() for line in before.splitlines()]
+    pinned.write_text("".join(f"{name} {kind} {other if mine in name else key}\n" for name, kind, key, *_ in lines))
+    try:
+        refused = luck.run("failback", code=4, **FRESH_SSH)
+    finally:
+        pinned.write_text(before)
+    assert "fra-hv1 shows another host key than the pinned one" in refused.sentence
+    assert "Find out why it changed" in refused.sentence
+    unchanged(luck)
+
+
+def test_a_wrong_login_key(luck: Luck, tmp_path: Path) -> None:
+    luck.ready()
+    key = tmp_path / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    override = luck.lab.inventory / "host_vars" / "fra-hv1.yml"
+    override.parent.mkdir(exist_ok=True)
+    override.write_text(f"ansible_ssh_private_key_file: {key}\n")
+    try:
+        refused = luck.run("failback", code=4, **FRESH_SSH)
+    finally:
+        override.unlink()
+    assert "fra-hv1 refuses the login" in refused.sentence
+    assert "authorized_keys" in refused.sentence
+    unchanged(luck)
+
+
+def test_too_far_behind(luck: Luck) -> None:
+    luck.ready()
+    luck.writes()
+    with luck.edited(lambda plan: plan["replication"].update(ready_below="0B")):
+        refused = luck.run("failback", code=10)
+        assert "more than ready_below (0 bytes)" in refused.sentence
+        assert "Let replication catch up" in refused.sentence
+        assert luck.status()["state"] == "REVERSING"
+    unchanged(luck)
+
+
+def test_another_run_is_active(luck: Luck) -> None:
+    luck.ready()
+    with luck.begun("replicate") as first:
+        wait_until(lambda: bool(first.events()), "the first run has begun", 20)
+        refused = luck.run("failback", code=11)
+        assert first.folder is not None
+        assert f"run {first.folder.name} (replicate) has been active since" in refused.sentence
+        assert "Wait until it ends" in refused.sentence
+        assert first.ends().code == 0
+    unchanged(luck)
+
+
+# -- volumes and disks ------------------------------------------------------------------------------------------
+
+
+def test_a_volume_is_missing_at_the_source(luck: Luck) -> None:
+    luck.ready()
+    volume = luck.lab.volume("dr", "cart.img")
+    volume.rename(volume.with_suffix(".away"))
+    try:
+        failed = luck.run("replicate", code=2)
+        assert "volume cart is missing" in failed.sentence
+        assert str(volume) in failed.sentence
+        refused = luck.run("failback", code=2)
+        assert "volume cart cannot be read" in refused.sentence
+        assert "See that the plan's path is right and the volume is mounted" in refused.sentence
+        assert luck.status()["state"] == "REVERSING"
+        luck.serves("dr")
+    finally:
+        volume.with_suffix(".away").rename(volume)
+    luck.ready()
+    unchanged(luck)
+
+
+def test_a_volume_of_another_size_at_the_target(luck: Luck) -> None:
+    luck.ready()
+    volume = luck.lab.volume("primary", "cart.img")
+    size = volume.stat().st_size
+    os.truncate(volume, size + 4096)
+    try:
+        failed = luck.run("replicate", code=2)
+        assert f"{volume}: volume cart has {size + 4096} bytes here and {size} bytes at the source" in failed.sentence
+        assert "Make them the same size" in failed.sentence
+        refused = luck.run("failback", code=10)
+        assert f"volume cart has {size + 4096} bytes on fra-hv1 and {size} bytes on ams-hv1" in refused.sentence
+        assert "nothing was changed" in refused.sentence
+    finally:
+        os.truncate(volume, size)
+    unchanged(luck)
+
+
+@pytest.mark.root
+def test_the_disk_is_full_at_the_target(luck: Luck) -> None:
+    luck.ready()
+    luck.writes()
+    spool = luck.lab.site_dir("primary") / "state" / "plans" / PLAN / "spool"
+    with small_disk(spool, 128 * 1024):
+        failed = luck.run("failback", code=2)
+    assert f"fra-hv1: {spool.parent.parent.parent}: the disk is full" in failed.sentence
+    assert "Free space there" in failed.sentence
+    undone(luck)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    owner = folder.stat()
+    options = f"size={size},mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "xdr-test", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+# -- instances --------------------------------------------------------------------------------------------------
+
+
+def test_an_instance_does_not_stop(luck: Luck) -> None:
+    """It does not stop for the rollback either, so a person ends it and rolls back."""
+    luck.ready()
+    pid = luck.pid_of("dr", "cart")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        failed = luck.run("failback", code=2)
+        status = luck.status()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert f"ams-hv1: instance cart: it will not stop: process {pid} has not ended in 3 s" in failed.sentence
+    assert (status["state"], status["owner"]) == ("ROLLING_BACK", "dr")
+    luck.run("rollback")
+    undone(luck)
+
+
+def test_an_instance_does_not_start(luck: Luck) -> None:
+    """After the hand-over: the primary wrote already, and what it wrote is kept."""
+    luck.ready()
+    epoch = luck.status()["epoch"]
+    with luck.impostor("primary", "cart", REFUSES):
+        failed = luck.run("failback", code=2)
+    assert "fra-hv1: cart: " in failed.sentence
+    assert "its instance does not run: it ended with exit status 1; it said: cart has no licence" in failed.sentence
+    assert "the services run on the DR site again" in failed.sentence
+    status = undone(luck)
+    assert status["epoch"] == epoch + 2
+    assert {("orders", "before-rollback"), ("cart", "before-rollback")} <= recovery_points(status, "fra-hv1")
+
+
+def test_a_port_is_taken(luck: Luck) -> None:
+    """By a program that even answers as the service would: found before anything was stopped."""
+    luck.ready()
+    url = luck.lab.service_url("primary", "pricing")
+    with listener(url):
+        failed = luck.run("failback", code=2)
+    address, _, port = url.removeprefix("http://").partition(":")
+    assert (
+        f"fra-hv1: this host is Degraded: port {port} on {address} is taken by another program, so pricing cannot start" in failed.sentence
+    )
+    assert "Nothing was stopped" in failed.sentence
+    undone(luck)
+
+
+@contextlib.contextmanager
+def listener(url: str) -> Iterator[None]:
+    """Answers 200 to everything."""
+    address, _, port = url.removeprefix("http://").partition(":")
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+    with socket.create_server((address, int(port))) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_health_check_never_passes(luck: Luck) -> None:
+    """The plan's policy is to hold, and an operator rolls back."""
+    luck.ready()
+    with luck.edited(lambda plan: plan["failback"].update(on_failed_health="hold")):
+        with luck.impostor("primary", "cart", HANGS):
+            failed = luck.run("failback", code=2)
+        assert "fra-hv1: cart: http http://" in failed.sentence
+        assert "did not pass (Connection refused); the deadline was 3 s" in failed.sentence
+        assert "The plan is HALTED" in failed.sentence
+        assert "run failback again, or rollback" in failed.sentence
+        status = luck.status()
+        assert (status["state"], status["owner"]) == ("HALTED", "primary")
+        luck.run("rollback")
+        status = undone(luck)
+        assert ("cart", "before-rollback") in recovery_points(status, "fra-hv1")
+
+
+def test_a_held_failback_is_finished_when_mended(luck: Luck) -> None:
+    luck.ready()
+    with luck.edited(lambda plan: plan["failback"].update(on_failed_health="hold")):
+        with luck.impostor("primary", "cart", HANGS):
+            luck.run("failback", code=2)
+        os.kill(luck.pid_of("primary", "cart"), signal.SIGTERM)
+        luck.run("failback")
+        assert luck.status()["state"] == "FAILED_BACK"
+        luck.serves("primary")
+        luck.run("reprotect")
+        luck.stage = "home"
+        assert luck.status()["state"] == "ACTIVE"

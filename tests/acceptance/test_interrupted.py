@@ -1,0 +1,62 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""A failback whose controller dies in the middle, over the real lab, while a client orders all the time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.luck import Luck
+
+pytestmark = pytest.mark.lab
+
+
+def test_killed_then_rolled_back(luck: Luck) -> None:
+    """Only ansible-playbook dies: its launcher says so."""
+    luck.ready()
+    with luck.begun("failback") as run:
+        run.reaches("final_sync")
+        run.kill(launcher=False)
+        ended = run.ends()
+    assert ended.code == 1
+    assert "ansible-playbook was killed or broke (it ended with" in ended.sentence
+    assert "the same command goes on from there" in ended.sentence
+    status = luck.status()
+    assert (status["state"], status["run"]["action"]) == ("FAILING_BACK", "failback")
+    assert "release" in status["run"]["phases"]
+    luck.run("rollback")
+    status = luck.status()
+    assert (status["state"] in ("REVERSING", "READY"), status["owner"], status["run"]) == (True, "dr", None)
+    luck.serves("dr")
+
+
+def test_the_guard_at_the_primary_refuses(luck: Luck) -> None:
+    luck.ready()
+    said = luck.start_past_xdr("primary", "cart")
+    assert "xdr guard: fra-hv1, plan webshop: primary does not own the plan: dr owns epoch" in said
+    luck.serves("dr")
+
+
+def test_killed_again_and_again_then_home(luck: Luck) -> None:
+    """The launcher dies, too; each new failback goes on where the one before it was killed."""
+    luck.ready()
+    for step in ("stop_services", "verify", "start_instances"):
+        with luck.begun("failback") as run:
+            run.reaches(step)
+            run.kill()
+    assert luck.status()["state"] == "FAILING_BACK"
+    luck.run("failback")
+    luck.stage = "home"
+    status = luck.status()
+    assert (status["state"], status["owner"], status["run"]) == ("FAILED_BACK", "primary", None)
+    luck.serves("primary")
+    again = luck.run("failback")
+    assert (again.document["changed"], again.document["steps"]) == (0, [])
+
+
+def test_the_guard_at_the_dr_site_refuses(luck: Luck) -> None:
+    if luck.stage != "home":
+        luck.home()
+    said = luck.start_past_xdr("dr", "cart")
+    assert "xdr guard: ams-hv1, plan webshop: dr does not own the plan: primary owns epoch" in said
+    luck.serves("primary")
