@@ -57,7 +57,8 @@ class Done:
 
 @dataclass
 class Luck:
-    """``stage``: how far the story is: "", home, lost, failed_over (the primary is back and idle), reversed."""
+    """``stage``: how far the story is: "", moved (home, not protected), home, lost, failed_over (the primary is back
+    and idle), reversed."""
 
     lab: Lab
     stage: str = ""
@@ -121,7 +122,7 @@ class Luck:
             self.run("start")
             self.client.start()
             self.writes()
-        else:
+        elif self.stage != "moved":
             self.ready()
             self.run("failback")
         self.run("reprotect")
@@ -151,7 +152,6 @@ class Luck:
             self.stage = "reversed"
         if self.state != "READY":
             self.run("replicate")
-            assert self.status()["state"] == "READY"
 
     def _build(self) -> None:
         self.lab.down()

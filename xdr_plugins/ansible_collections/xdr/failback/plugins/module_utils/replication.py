@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Replicating:
             return {"changed": False, "results": self.results}
         before = self.read()
         if check:
-            todo, exact = self._steps(records.load(self.state_dir, self.plan.plan)), self._exact()
+            todo, exact = self._steps(self._predicted()), self._exact()
             self.results = before
         else:
             try:
@@ -61,6 +62,11 @@ class Replicating:
             if self.wanted == "restored":
                 result["exact"] = exact[result["volume"]]
         return {"changed": any(todo.values()), "results": self.results, "diff": self._diff(before, todo, check=check)}
+
+    def _predicted(self) -> records.Record:
+        """In check mode what lets a former owner know of its successor was only predicted, too."""
+        record = records.load(self.state_dir, self.plan.plan)
+        return replace(record, standing="superseded") if self.wanted == "target" else record
 
     def _driver(self, volume: VolumeOnHost) -> VolumeDriver:
         return driver(volume.driver, self.state_dir)
