@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PLAN = "webshop"
 ATTENDED, UNATTENDED = "lab", "demo"  # two labs: a run without a person never takes away what a person works with
+RATE = 25  # orders a second: an outage is seen to 40 ms
 WRITE = 1.0  # seconds for which the client writes between two events
 
 
@@ -153,7 +154,7 @@ class Story:
         self._tell("Building two sites, frankfurt and amsterdam, and a witness beside them")
         self.lab.down()  # whatever an earlier story left
         self.lab.up()
-        self.client = Client(self.lab.balancer_url, self.lab.inventory.parent / "orders.jsonl")
+        self.client = Client(self.lab.balancer_url, self.lab.inventory.parent / "orders.jsonl", rate=RATE)
         self.client.log.unlink(missing_ok=True)
 
     def _protect(self) -> None:
