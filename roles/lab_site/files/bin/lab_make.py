@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Makes what a host of the lab keeps for good, where it is missing: folders, host key, the controller's login, volumes.
 
-Prints the paths it made. A volume is an image file a quarter full of data, or the orders database with a filler table.
+Prints the paths it made. A volume is an image file an eighth full of data, or the orders database with a filler table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MIB = 1 << 20
 
 
 def make_image(path: str, size: int) -> None:
-    """Every fourth MiB holds data that does not compress, the rest are holes."""
+    """Every eighth MiB holds data that does not compress, the rest are holes."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     os.ftruncate(fd, size)
-    for at in range(0, size, 4 * MIB):
+    for at in range(0, size, 8 * MIB):
         os.pwrite(fd, os.urandom(min(MIB, size - at)), at)
     os.pwrite(fd, b"0".ljust(4096), 0)
     os.fsync(fd)

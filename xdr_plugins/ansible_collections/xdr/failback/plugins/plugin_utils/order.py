@@ -49,8 +49,8 @@ def resources_for(plan: Compiled, site: str, host: str, group: str | None = None
                     yield each, resource
 
 
-def instances_for(plan: Compiled, group: str, site: str, host: str) -> list[dict[str, Any]]:
-    """Items for xdr_instances, by name: the host looks their driver and timeouts up in its plan.json."""
+def instances_for(plan: Compiled, group: str | None, site: str, host: str) -> list[dict[str, Any]]:
+    """Items for xdr_instances, of one group or (None) of all, by name: the host looks their driver and timeouts up in its plan.json."""
     return [{"name": resource["name"]} for _, resource in resources_for(plan, site, host, group)]
 
 
