@@ -131,6 +131,20 @@ def test_failover_from_any_state_when_the_primary_is_attested_to_be_off(name: st
     assert decision("failover", world, attestation="ann saw it dark").proceed
 
 
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [("REMOTE HOST IDENTIFICATION: Host key verification failed.", "another host key"), ("Permission denied (publickey).", "login")],
+)
+def test_a_site_that_only_locks_us_out_is_not_off(said: str, says: str) -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    reads = world.reads()
+    reads["fra"]["why"] = said
+    with pytest.raises(XdrError, match=says) as refusal:
+        decide("failover", PLAN, derive(PLAN, reads), reads, {"attestation": "it looks off"})
+    assert refusal.value.code == "gate_refused"
+
+
 def test_failed_failover_is_no_matter_for_rollback() -> None:
     world = World().active()
     world.claim("failover")

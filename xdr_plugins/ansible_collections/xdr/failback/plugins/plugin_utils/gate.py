@@ -16,6 +16,7 @@ Options = Mapping[str, Any]
 
 REVERSED = (State.REVERSING, State.READY)
 MOVING = (State.FAILING_BACK, State.ROLLING_BACK, State.HALTED)
+SILENT = "does not answer"
 MOVES = ("failback", "rollback", "failover")
 ONLY_LOOKS = ("status", "verify_primary")
 HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
@@ -50,6 +51,8 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if action != "status":
         _reached(plan, _needed(action, plan, view), view, reads)
         _same_plan(plan, view, reads)
+    if action == "failover":
+        _not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
     if proceed and action == "failback" and view.state in REVERSED:
         _same_sizes(plan, reads)
@@ -88,7 +91,15 @@ def _unreached(said: str) -> tuple[str, str]:
         return "shows another host key than the pinned one", "Find out why it changed; pin the new one only if it is right"
     if "permission denied" in said.lower():
         return "refuses the login", "See that its authorized_keys has the controller's key, and which key the inventory names"
-    return "does not answer", "Run the connectivity test (xdr site test)"
+    return SILENT, "Run the connectivity test (xdr site test)"
+
+
+def _not_locked_out(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
+    """A host whose sshd answers is not off, whatever is attested: its services may well run."""
+    for host in plan["sites"]["primary"]["hosts"]:
+        what, todo = _unreached(str(reads[host].get("why") or ""))
+        if what != SILENT:
+            raise XdrError(f"{host} {what}, so it is not off", where=f"plan {plan['name']}", todo=todo, code="gate_refused")
 
 
 def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
