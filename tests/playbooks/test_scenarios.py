@@ -24,7 +24,7 @@ pytestmark = pytest.mark.lab
 HERE = Path(__file__).parent
 ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 EXTRA = {"failover": ["-e", "{xdr_attestation: every process of the site was killed by this test}"]}
-STORY = ["start", "reprotect", "replicate", "failover", "reverse_replication", "failback"]
+STORY = ["start", "reprotect", "replicate", "failover", "reverse_replication", "failback", "planned_failover"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,8 @@ def prepare(lab: Lab, scenario: str) -> None:
         lab.lose_site("primary")
     elif scenario == "reverse_replication":
         lab.return_site("primary")
+    elif scenario == "planned_failover":
+        play(lab, HERE / "reprotect" / "converge.yml")
 
 
 def play(lab: Lab, path: Path, *options: str) -> str:
