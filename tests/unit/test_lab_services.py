@@ -71,7 +71,7 @@ def test_second_make_makes_nothing(tmp_path: Path) -> None:
     assert make(tmp_path, "--volume", volume) == ""
     image = (tmp_path / "volumes" / "cart.img").stat()
     assert image.st_size == 8 << 20
-    assert 0.2 < image.st_blocks * 512 / image.st_size < 0.3
+    assert 0.1 < image.st_blocks * 512 / image.st_size < 0.15  # an eighth is data, the rest are holes
 
 
 def test_order_goes_through_all_three_and_each_keeps_it(orders: Path) -> None:
