@@ -7,15 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from portal.lab.lab import Lab
+from tests.support.labs import built
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The real lab, built once for all tests that need it; nothing of the plan is started yet when the first one gets it."""
-    one = Lab.create("test")
-    one.down()
-    try:
-        one.up()
+    with built("test") as one:
         yield one
-    finally:
-        one.down()

@@ -18,6 +18,7 @@ import pytest
 
 from portal import PROJECT
 from portal.lab.lab import Lab
+from tests.support.labs import built
 
 pytestmark = pytest.mark.lab
 
@@ -29,13 +30,8 @@ STORY = ["start", "reprotect", "replicate", "failover", "reverse_replication", "
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    one = Lab.create("scenes")
-    one.down()
-    try:
-        one.up()
+    with built("scenes") as one:
         yield one
-    finally:
-        one.down()
 
 
 def prepare(lab: Lab, scenario: str) -> None:
