@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 PLAN = "webshop"
 ATTENDED, UNATTENDED = "lab", "demo"  # two labs: a run without a person never takes away what a person works with
 RATE = 25  # orders a second: an outage is seen to 40 ms
-WRITE = 0.5  # seconds for which the client writes between two events
+WRITE = 0.3  # seconds for which the client writes between two events
 
 
 class Interrupted(BaseException):

@@ -16,7 +16,7 @@ from ansible_collections.xdr.failback.plugins.module_utils import record as reco
 from ansible_collections.xdr.failback.plugins.module_utils.channel import argv, run
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.module_utils.instances.running import start_time
+from ansible_collections.xdr.failback.plugins.module_utils.running import start_time
 from ansible_collections.xdr.failback.plugins.module_utils.site import Peer
 from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.instances import Outcome, moves
-from ansible_collections.xdr.failback.plugins.module_utils.instances.running import start_time
+from ansible_collections.xdr.failback.plugins.module_utils.running import start_time
 
 from tests.support import guarded
 from tests.support.processes import wait_until

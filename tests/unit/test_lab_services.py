@@ -38,7 +38,8 @@ def orders(tmp_path: Path) -> Path:
 
 def make(folder: Path, *volumes: str) -> str:
     argv = [PYTHON, "-B", str(PROGRAMS / "lab_make.py"), str(folder), "--name", "fra-hv1", "--login", "ssh-ed25519 AAAA controller"]
-    return subprocess.run([*argv, "--programs", str(PROGRAMS), *volumes], check=True, capture_output=True, text=True, timeout=30).stdout
+    argv += ["--programs", str(PROGRAMS), *volumes]
+    return subprocess.run(argv, check=True, input="{}", capture_output=True, text=True, timeout=30).stdout
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, write_json
-from ansible_collections.xdr.failback.plugins.module_utils.instances.running import start_time
+from ansible_collections.xdr.failback.plugins.module_utils.running import start_time
 
 from tests.support.site_host import ModuleCaller, SiteHost, site_host
 
@@ -49,16 +49,19 @@ def files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_read_needs_no_file_and_makes_none(tmp_path: Path, call: ModuleCaller) -> None:
-    answer = call("xdr_ownership", {"plan": "shop", "state_dir": str(tmp_path)})
-    assert (answer["changed"], answer["registered"], answer["owns"]) == (False, None, False)
-    assert (answer["record"]["epoch"], answer["record"]["standing"]) == (0, "none")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_read_tells_what_is_registered(host: SiteHost, call: ModuleCaller) -> None:
-    answer = call("xdr_ownership", host.arguments())
-    assert (answer["registered"]["hash"], answer["registered"]["site"], answer["owns"], answer["next_epoch"]) == ("h", "primary", True, 2)
+def test_a_claim_registers_a_new_plan_before_it_and_a_changed_one_after_it(tmp_path: Path, call: ModuleCaller) -> None:
+    host = site_host(tmp_path)
+    document = json.loads((host.plan_dir / "plan.json").read_text())
+    (host.plan_dir / "plan.json").unlink()
+    claim = {"state": "claimed", "action": "replicate", "plan_hash": "h"}
+    assert call("xdr_ownership", host.changing(**claim, document=document), check=True)["registration_changed"]
+    assert not (host.plan_dir / "plan.json").exists()
+    assert call("xdr_ownership", host.changing(**claim, document=document))["registration_changed"]
+    assert not call("xdr_ownership", host.changing(**claim, document=document))["registration_changed"]
+    assert call("xdr_ownership", host.changing(**claim, document={**document, "hash": "h2"}))["registration_changed"]
+    stale = {**host.changing(**claim, document={**document, "hash": "h3"}), "attempt": 0}
+    assert call("xdr_ownership", stale)["xdr_code"] == "stale_attempt"
+    assert json.loads((host.plan_dir / "plan.json").read_text())["hash"] == "h2"
 
 
 def test_a_hand_over_and_back_again_each_step_twice(host: SiteHost, call: ModuleCaller) -> None:
@@ -174,7 +177,7 @@ def test_release_is_refused_while_an_instance_runs(host: SiteHost, call: ModuleC
 
 def test_a_damaged_record_is_never_taken_for_a_missing_one(host: SiteHost, call: ModuleCaller) -> None:
     (host.plan_dir / "ownership.json").write_text('{"epoch": ')
-    answer = call("xdr_ownership", host.arguments())
+    answer = call("xdr_plan", host.arguments(state="read"))
     assert "not valid JSON" in answer["msg"]
     assert "ownership.json" in answer["msg"]
 

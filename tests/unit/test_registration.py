@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
-from ansible_collections.xdr.failback.plugins.module_utils.instances.running import start_time
+from ansible_collections.xdr.failback.plugins.module_utils.running import start_time
 
 from tests.support.site_host import ModuleCaller, SiteHost
 
@@ -51,6 +51,26 @@ def document(roots: Path, plan: str = "webshop", *, path: str = "orders.img", in
 
 def present(host: SiteHost, wanted: dict[str, Any]) -> dict[str, Any]:
     return {"plan": wanted["plan"], "state_dir": str(host.state_dir), "document": wanted}
+
+
+def test_read_needs_no_file_and_makes_none(tmp_path: Path, call: ModuleCaller) -> None:
+    answer = call("xdr_plan", {"plan": "shop", "state_dir": str(tmp_path), "state": "read", "replication": True, "lag": True})
+    assert (answer["changed"], answer["document"], answer["owns"], answer["replication"]) == (False, None, False, [])
+    assert (answer["record"]["epoch"], answer["record"]["standing"]) == (0, "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [({}, []), ({"replication": True}, ["orders"]), ({"replication": True, "lag": True}, ["orders"])]
+)
+def test_read_tells_the_registration_the_record_and_on_demand_the_replication(
+    host: SiteHost, roots: Path, call: ModuleCaller, asked: dict[str, bool], told: list[str]
+) -> None:
+    call("xdr_plan", present(host, document(roots)))
+    host.write_record()
+    answer = call("xdr_plan", host.arguments(state="read", **asked))
+    assert (answer["document"], answer["owns"], answer["record"]["epoch"]) == (document(roots), True, 1)
+    assert [(one["volume"], one["role"]) for one in answer["replication"]] == [(name, "none") for name in told]
 
 
 def test_present_twice_and_absent_twice(host: SiteHost, roots: Path, call: ModuleCaller) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused
-from ansible_collections.xdr.failback.plugins.module_utils.instances.running import mark_path, start_time
+from ansible_collections.xdr.failback.plugins.module_utils.running import mark_path, start_time
 
 from tests.support.delta_pair import PAIR, PLAN, Pair, content, own, pipe
 from tests.support.processes import wait_until

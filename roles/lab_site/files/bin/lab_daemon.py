@@ -4,8 +4,7 @@
 """The lab's init: keeps the daemons of one site (sshd, supervisord, HAProxy) running, each found again by pid and start time.
 
 up SITE    starts those that do not run, renews those whose configuration has changed
-down SITE  ends them, and all else that belongs to the site
-kill SITE  the site is lost: SIGKILL to all of it at once
+kill SITE  the site is lost, or thrown away: SIGKILL to all of it at once
 list SITE  the site's processes
 
 SITE is the site's folder. It holds daemons/*.json, each a list, in this order: {"name", "argv" (stays in the foreground), "config" (path),
@@ -148,10 +147,6 @@ class SiteDaemons:
         (self.site / "run").mkdir(exist_ok=True)
         return [what for daemon in self.daemons if (what := daemon.up())]
 
-    def down(self) -> list[str]:
-        """Daemons first, in reverse: supervisord ends its programs in good order."""
-        return [what for daemon in reversed(self.daemons) if (what := daemon.down())] + self.kill()
-
     def kill(self) -> list[str]:
         done = []
         for _ in range(10):  # one may have started another meanwhile
@@ -168,7 +163,7 @@ class SiteDaemons:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["up", "down", "kill", "list"])
+    parser.add_argument("action", choices=["up", "kill", "list"])
     parser.add_argument("site", type=Path)
     parser.add_argument("--address", default="", help="the site's address, where its files may be gone")
     options = parser.parse_args()

@@ -3,16 +3,19 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Makes what a host of the lab keeps for good, where it is missing: folders, host key, the controller's login, volumes.
 
-Prints the paths it made. A volume is an image file an eighth full of data, or the orders database with a filler table.
+The configuration files, a JSON object {path: text} on stdin, are written where they differ. Prints the paths it made or changed.
+A volume is an image file an eighth full of data, or the orders database with a filler table.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 
 MIB = 1 << 20
@@ -73,6 +76,18 @@ def allow(path: str, line: str) -> bool:
         return True
 
 
+def write(path: str, text: str) -> bool:
+    """Replace a file at once; whether it differed."""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as stream:
+            if stream.read() == text:
+                return False
+    with open(path + ".new", "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.rename(path + ".new", path)
+    return True
+
+
 def make(site: str, name: str, login: str, programs: str, volumes: list[str]) -> Iterator[str]:
     for folder in (f"{site}/{part}" for part in ("ssh", "volumes", "log", "daemons")):
         if not os.path.isdir(folder):
@@ -97,14 +112,19 @@ def make(site: str, name: str, login: str, programs: str, volumes: list[str]) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("site", help="the host's folder")
-    parser.add_argument("--name", required=True, help="the host's name")
-    parser.add_argument("--login", required=True, help="the controller's public key")
-    parser.add_argument("--programs", required=True, help="the folder of the lab's programs")
+    parser.add_argument("--only-files", action="store_true", help="write the files on stdin, the host is there")
+    parser.add_argument("--name", help="the host's name")
+    parser.add_argument("--login", help="the controller's public key")
+    parser.add_argument("--programs", help="the folder of the lab's programs")
     parser.add_argument("--volume", action="append", default=[], metavar="KIND:MIB:PATH", help="kind image or orders")
     options = parser.parse_args()
     os.umask(0o077)
-    for made in make(options.site, options.name, options.login, options.programs, options.volume):
-        print(made)
+    if not options.only_files:
+        for made in make(options.site, options.name, options.login, options.programs, options.volume):
+            print(made)
+    for path, text in json.load(sys.stdin).items():
+        if write(f"{options.site}/{path}", text):
+            print(path)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -
     reads = {}
     for host in variables["groups"][plan["group"]]:
         known = variables["hostvars"][host]
-        reads[host] = read = _read(known.get(source) or {}, known.get("gate_replication") or {})
+        reads[host] = read = _read(known.get(source) or {})
         if read["failure"] and not forgiving:
             todo = "Put that right first; nothing was changed"
             raise XdrError(
@@ -82,20 +82,19 @@ def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -
     return reads
 
 
-def _read(ownership: Mapping[str, Any], replication: Mapping[str, Any]) -> dict[str, Any]:
-    unreachable = bool(ownership.get("unreachable") or replication.get("unreachable"))
-    failure = ""
-    if not ownership:
+def _read(known: Mapping[str, Any]) -> dict[str, Any]:
+    unreachable, failure = bool(known.get("unreachable")), ""
+    if not known:
         failure = "it is not in this play; run it without --limit"
-    elif not unreachable and (ownership.get("failed") or replication.get("failed")):
-        failure = str(ownership.get("msg") if ownership.get("failed") else replication.get("msg"))
+    elif not unreachable and known.get("failed"):
+        failure = str(known.get("msg"))
     return {
         "reachable": not unreachable and not failure,
         "failure": failure,
-        "why": str(ownership.get("msg", "")) if unreachable else "",
-        "record": None if failure else ownership.get("record"),
-        "registered": None if failure else ownership.get("registered"),
-        "replication": replication.get("results") or [],
+        "why": str(known.get("msg", "")) if unreachable else "",
+        "record": known.get("record"),
+        "registered": known.get("document"),
+        "replication": known.get("replication") or [],
     }
 
 

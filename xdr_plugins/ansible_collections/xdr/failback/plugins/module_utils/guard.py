@@ -16,9 +16,9 @@ from . import channel
 from . import record as records
 from .durable import locked, write_json
 from .errors import NotReached, Refused, XdrError
-from .instances.running import mark_path, remove_mark, start_time
 from .ownership import alive
 from .record import Record, transition
+from .running import mark_path, remove_mark, start_time
 from .site import PlanOnHost, Site, load_plan, load_site, plan_dir
 
 REFUSED = 77  # exit code

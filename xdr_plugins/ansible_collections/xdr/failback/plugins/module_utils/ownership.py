@@ -8,16 +8,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from . import record as records
 from .attempt import Holding, Pair, held
-from .durable import read_json
 from .errors import Refused
-from .instances.running import Mark, read_mark
 from .openfiles import command_of, scan
 from .record import Record, Request, transition
-from .site import PlanOnHost, load_plan, plan_dir
+from .running import Mark, read_mark
+from .site import PlanOnHost, load_plan
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,6 @@ class Change:
     after: Record
     changed: bool
     unreadable: int = 0
-
-
-def registered(state_dir: Path, plan: str) -> dict[str, Any] | None:
-    """plan.json as it is, or None."""
-    document: dict[str, Any] | None = read_json(plan_dir(state_dir, plan) / "plan.json")
-    return document
 
 
 def perform(state_dir: Path, plan: str, pair: Pair, request: Request, *, run_id: str = "", phase: str = "") -> Change:

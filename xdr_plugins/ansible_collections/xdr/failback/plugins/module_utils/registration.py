@@ -1,6 +1,6 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""What this host does for a plan: plan.json, checked against the other plans of this host (module xdr_plan)."""
+"""What this host does for a plan: plan.json, checked against the other plans of this host (modules xdr_plan, xdr_ownership)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ from .site import PlanOnHost, Site, load_plan, load_site, parse_plan, plan_dir
 Document = dict[str, Any]
 
 
+def registered(state_dir: Path, plan: str) -> Document | None:
+    """plan.json as it is, or None."""
+    document: Document | None = read_json(plan_dir(state_dir, plan) / "plan.json")
+    return document
+
+
 def present(state_dir: Path, plan: str, document: Document, *, check: bool) -> tuple[Document | None, Document]:
     """Register the plan; the documents before and after. Raises XdrError, Refused (``taken``, ``outside_roots``, ``in_use``)."""
     site, wanted = load_site(state_dir), _parsed(plan, document)
@@ -35,8 +41,7 @@ def present(state_dir: Path, plan: str, document: Document, *, check: bool) -> t
 
 def absent(state_dir: Path, plan: str, *, check: bool) -> Document | None:
     """Forget the plan; the document before. The ownership record stays: an epoch that was once known is never forgotten."""
-    path = plan_dir(state_dir, plan) / "plan.json"
-    before: Document | None = read_json(path)
+    path, before = plan_dir(state_dir, plan) / "plan.json", registered(state_dir, plan)
     if before is None:
         return None
     _refuse_running(state_dir, load_plan(state_dir, plan))
@@ -66,7 +71,7 @@ def _locks(state_dir: Path, plan: str) -> Iterator[None]:
 
 
 def _checked(state_dir: Path, site: Site, wanted: PlanOnHost) -> Document | None:
-    before: Document | None = read_json(plan_dir(state_dir, wanted.plan) / "plan.json")
+    before = registered(state_dir, wanted.plan)
     _refuse_outside_roots(site, wanted)
     _refuse_taken(state_dir, site, wanted)
     if before is not None:

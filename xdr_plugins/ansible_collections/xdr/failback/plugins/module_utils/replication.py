@@ -24,6 +24,12 @@ Todo = dict[str, list[tuple[str, str]]]
 NEEDS_POINT = ("restored", "forgotten")
 
 
+def status(state_dir: Path, plan: str, *, with_lag: bool) -> Results:
+    """All volumes of the plan on this host, as they are."""
+    known = load_plan(state_dir, plan)
+    return [driver(volume.driver, state_dir).status(known, volume.name, with_lag=with_lag) for volume in known.volumes.values()]
+
+
 class Replicating:
     """One call of xdr_replication. ``results`` are the volumes as they are, and are after the change."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xdr_ownership
-short_description: Read and change the ownership record of a plan on a host
+short_description: Change the ownership record of a plan on a host
 description:
   - Each host keeps a durable record of which site owns a plan. Ownership is handed over from record to record, it is never elected.
   - Every change is made under the plan's lock and refused for an older pair of O(epoch) and O(attempt) than the host has seen.
@@ -21,14 +21,11 @@ options:
   epoch:
     description:
       - The epoch of the plan's ownership that the caller knows.
-      - With O(attempt) it makes the pair by which a host refuses a caller that a newer one has overtaken. Needed for all but O(state=read).
-    required: false
+      - With O(attempt) it makes the pair by which a host refuses a caller that a newer one has overtaken.
   attempt:
-    description: The number of this attempt at the run; it only grows. Needed for all but O(state=read).
-    required: false
+    description: The number of this attempt at the run; it only grows.
   state:
     description:
-      - V(read) changes nothing and works without any file.
       - V(founded) makes the primary site the first owner, V(claimed) begins an attempt at a run.
       - V(draining) lets the start guard refuse; V(released) gives the epoch up, after no process of this host is found to hold a volume.
       - V(offered) and V(decided) are for the witness, V(accepted) is for the site that becomes the owner.
@@ -36,8 +33,8 @@ options:
       - V(retaken) takes a release back, or ends a drain. V(known) tells of a newer epoch and its owner.
       - V(marked) sets O(status), ends the run with O(outcome), and marks O(phase).
     type: str
-    default: read
-    choices: [read, founded, claimed, draining, released, offered, accepted, decided, declined, retaken, known, marked]
+    required: true
+    choices: [founded, claimed, draining, released, offered, accepted, decided, declined, retaken, known, marked]
   owner_epoch:
     description:
       - The epoch that is offered, accepted, decided, declined or known; needed for these.
@@ -82,6 +79,11 @@ options:
     description: Hash of the plan, which the claimed run pins.
     type: str
     default: ""
+  document:
+    description:
+      - With O(state=claimed), the host's part of the plan (see M(xdr.failback.xdr_plan)).
+      - A host that does not know the plan yet learns it before the claim, a change only afterwards, when older attempts are fenced.
+    type: dict
   fresh:
     description: The claim begins a new run even where one of the same action is unfinished; otherwise that one's phases are kept.
     type: bool
@@ -104,13 +106,6 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Read what this host knows of the plan
-  xdr.failback.xdr_ownership:
-    plan: webshop
-    state_dir: "{{ xdr_state_dir }}"
-    state: read
-  register: xdr_read
-
 - name: Give the plan up
   xdr.failback.xdr_ownership:
     plan: webshop
@@ -148,10 +143,10 @@ next_epoch:
   description: The lowest epoch that may be offered, as far as this host knows. The witness's is the one that counts.
   type: int
   returned: success
-registered:
-  description: What this host does for the plan (plan.json), or null.
-  type: dict
-  returned: with O(state=read)
+registration_changed:
+  description: Whether what the host does for the plan was changed.
+  type: bool
+  returned: with O(state=claimed)
 unreadable_processes:
   description: How many processes of other accounts the scan before a release could not look into.
   type: int
@@ -169,8 +164,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdr.failback.plugins.module_utils.arguments import ATTEMPT_ARGUMENTS, SITE_ARGUMENTS
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.module_utils.ownership import Change, perform, predict, registered
+from ansible_collections.xdr.failback.plugins.module_utils.ownership import Change, perform, predict
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record, load
+from ansible_collections.xdr.failback.plugins.module_utils.registration import present, registered
 
 CHANGES = ["founded", "claimed", "draining", "released", "offered", "accepted", "decided", "declined", "retaken", "known", "marked"]
 EPOCH_NEEDED = ["offered", "accepted", "decided", "declined", "known"]
@@ -178,9 +174,7 @@ SITES = ["primary", "dr"]
 ARGUMENTS: dict[str, Any] = {
     **SITE_ARGUMENTS,
     **ATTEMPT_ARGUMENTS,
-    "epoch": {"type": "int"},
-    "attempt": {"type": "int"},
-    "state": {"type": "str", "default": "read", "choices": ["read", *CHANGES]},
+    "state": {"type": "str", "required": True, "choices": CHANGES},
     "owner_epoch": {"type": "int"},
     "owner": {"type": "str", "choices": SITES},
     "to": {"type": "str", "choices": SITES},
@@ -191,6 +185,7 @@ ARGUMENTS: dict[str, Any] = {
     "declined_by_other": {"type": "bool", "default": False},
     "action": {"type": "str", "default": ""},
     "plan_hash": {"type": "str", "default": ""},
+    "document": {"type": "dict"},
     "fresh": {"type": "bool", "default": False},
     "status": {"type": "str", "default": ""},
     "outcome": {"type": "str", "default": ""},
@@ -212,22 +207,35 @@ def apply(params: dict[str, Any], check: bool) -> Change:
     return Change(before, after, after != before)
 
 
+def registering(params: dict[str, Any], check: bool) -> tuple[Change, dict[str, Any]]:
+    """The change of the record, and whether the registration changed with it."""
+    document = params["document"]
+    if params["state"] != "claimed" or document is None:
+        return apply(params, check), {}
+    state_dir, plan = Path(params["state_dir"]), params["plan"]
+    known = registered(state_dir, plan)
+    if known is None:
+        present(state_dir, plan, document, check=check)
+    change = apply(params, check)
+    if known is not None and known != document:
+        present(state_dir, plan, document, check=check)
+    return change, {"registration_changed": known != document}
+
+
 def told(record: Record) -> dict[str, Any]:
     return {"record": record.to_json(), "owns": record.owns, "next_epoch": record.next_epoch}
 
 
 def main() -> None:
-    needed = [("state", state, ("epoch", "attempt")) for state in CHANGES] + [("state", state, ("owner_epoch",)) for state in EPOCH_NEEDED]
+    needed = [("state", state, ("owner_epoch",)) for state in EPOCH_NEEDED]
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_if=[*needed, ("state", "offered", ("to",))])
     params = module.params
     try:
-        if params["state"] == "read":
-            document = registered(Path(params["state_dir"]), params["plan"])
-            module.exit_json(changed=False, registered=document, **told(load(Path(params["state_dir"]), params["plan"])))
-        change = apply(params, module.check_mode)
+        change, more = registering(params, module.check_mode)
     except XdrError as error:
         module.fail_json(**error.failure())
-    more = {"unreadable_processes": change.unreadable} if params["state"] == "released" else {}
+    if params["state"] == "released":
+        more["unreadable_processes"] = change.unreadable
     diff = {"before": change.before.to_json(), "after": change.after.to_json()}
     module.exit_json(changed=change.changed, diff=diff, **more, **told(change.after))
 

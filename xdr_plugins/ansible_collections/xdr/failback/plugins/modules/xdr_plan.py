@@ -7,9 +7,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xdr_plan
-short_description: Tell a host what it does for a plan
+short_description: Read what a host knows of a plan, or tell it what it does for the plan
 description:
-  - Writes the host's part of a plan, its volumes and instances, durably to C(plan.json). All else looks them up there by name.
+  - V(read) tells the registration, the ownership record and on demand the replication; it works without any file.
+  - V(present) writes the host's part of a plan, its volumes and instances, durably to C(plan.json). All else looks them up there by name.
   - Refuses a volume (by real path, by device and inode) or an instance that another plan has on this host.
   - Refuses a path outside the volume roots.
   - Forgetting a plan keeps its ownership record, an epoch that was once known is never forgotten.
@@ -19,13 +20,21 @@ extends_documentation_fragment:
   - xdr.failback.site
 options:
   state:
-    description: V(absent) is refused while this site owns the plan and one of its instances runs.
+    description: V(read) changes nothing. V(absent) is refused while this site owns the plan and one of its instances runs.
     type: str
     default: present
-    choices: [present, absent]
+    choices: [read, present, absent]
   document:
     description: The host's part of the plan, as the filter P(xdr.failback.plan_document#filter) makes it. Needed for O(state=present).
     type: dict
+  replication:
+    description: With O(state=read), tell the replication of each volume that the host is registered for.
+    type: bool
+    default: false
+  lag:
+    description: With O(replication), measure the lag of sources. Each volume is read.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Makes every check and changes nothing.
@@ -36,6 +45,13 @@ attributes:
 """
 
 EXAMPLES = r"""
+- name: Read what this host knows of the plan
+  xdr.failback.xdr_plan:
+    plan: webshop
+    state_dir: "{{ xdr_state_dir }}"
+    state: read
+  register: known
+
 - name: Register the witness of a plan
   xdr.failback.xdr_plan:
     plan: webshop
@@ -53,9 +69,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 document:
-  description: What is registered after the change, or null.
+  description: What is registered (after the change), or null.
   type: dict
   returned: success
+record:
+  description: The ownership record.
+  type: dict
+  returned: with O(state=read)
+owns:
+  description: Whether the record says that this host's site owns the plan.
+  type: bool
+  returned: with O(state=read)
+replication:
+  description: An entry for each volume, as of M(xdr.failback.xdr_replication).
+  type: list
+  elements: dict
+  returned: with O(state=read) and O(replication)
 xdr_code:
   description: Kind of the failure, such as V(taken), V(outside_roots), V(in_use).
   type: str
@@ -68,13 +97,27 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdr.failback.plugins.module_utils.arguments import SITE_ARGUMENTS
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.module_utils.registration import absent, present
+from ansible_collections.xdr.failback.plugins.module_utils.record import load
+from ansible_collections.xdr.failback.plugins.module_utils.registration import absent, present, registered
 
 ARGUMENTS: dict[str, Any] = {
     **SITE_ARGUMENTS,
-    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+    "state": {"type": "str", "default": "present", "choices": ["read", "present", "absent"]},
     "document": {"type": "dict"},
+    "replication": {"type": "bool", "default": False},
+    "lag": {"type": "bool", "default": False},
 }
+
+
+def read(params: dict[str, Any]) -> dict[str, Any]:
+    state_dir, plan = Path(params["state_dir"]), params["plan"]
+    document, record, volumes = registered(state_dir, plan), load(state_dir, plan), []
+    if document and params["replication"]:
+        # here, because a site host compiles what it imports at each call, and most calls do not ask for it
+        from ansible_collections.xdr.failback.plugins.module_utils.replication import status
+
+        volumes = status(state_dir, plan, with_lag=params["lag"])
+    return {"document": document, "record": record.to_json(), "owns": record.owns, "replication": volumes}
 
 
 def main() -> None:
@@ -83,6 +126,8 @@ def main() -> None:
     state_dir, plan, check = Path(params["state_dir"]), params["plan"], module.check_mode
     after = None
     try:
+        if params["state"] == "read":
+            module.exit_json(changed=False, **read(params))
         if params["state"] == "present":
             before, after = present(state_dir, plan, params["document"], check=check)
         else:

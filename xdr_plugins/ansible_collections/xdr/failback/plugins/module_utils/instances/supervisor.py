@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import NotReached, XdrError
+from ..running import Mark, read_mark, remove_mark
 from ..site import Site
 from ..waiting import Deadline
 from .interface import Gate, Item, Outcome
-from .running import Mark, read_mark, remove_mark
 
 ENDED = ("STOPPED", "EXITED", "FATAL")
 GIVEN_UP = ("EXITED", "FATAL", "UNKNOWN")  # UNKNOWN: supervisord could not signal the process, which may still run

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..durable import fsync_folder, read_json
-from ..site import plan_dir
+from .durable import fsync_folder, read_json
+from .site import plan_dir
 
 
 @dataclass(frozen=True)
