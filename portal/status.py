@@ -25,7 +25,7 @@ def read(plan: str, inventory: Path) -> dict[str, Any]:
 
 
 def document(plan: str, result: RunResult) -> dict[str, Any]:
-    volumes = [item for item in result.results if item["module"] == "xdr_replication"]
+    volumes = [item for item in result.results if item["module"] == "xdr_plan"]
     return {
         "plan": plan,
         **(result.view or {"state": units.UNKNOWN}),

@@ -55,7 +55,7 @@ def present(host: SiteHost, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def test_read_needs_no_file_and_makes_none(tmp_path: Path, call: ModuleCaller) -> None:
     answer = call("xdr_plan", {"plan": "shop", "state_dir": str(tmp_path), "state": "read", "replication": True, "lag": True})
-    assert (answer["changed"], answer["document"], answer["owns"], answer["replication"]) == (False, None, False, [])
+    assert (answer["changed"], answer["document"], answer["owns"], answer["results"]) == (False, None, False, [])
     assert (answer["record"]["epoch"], answer["record"]["standing"]) == (0, "none")
     assert list(tmp_path.iterdir()) == []
 
@@ -70,7 +70,7 @@ def test_read_tells_the_registration_the_record_and_on_demand_the_replication(
     host.write_record()
     answer = call("xdr_plan", host.arguments(state="read", **asked))
     assert (answer["document"], answer["owns"], answer["record"]["epoch"]) == (document(roots), True, 1)
-    assert [(one["volume"], one["role"]) for one in answer["replication"]] == [(name, "none") for name in told]
+    assert [(one["volume"], one["role"]) for one in answer["results"]] == [(name, "none") for name in told]
 
 
 def test_present_twice_and_absent_twice(host: SiteHost, roots: Path, call: ModuleCaller) -> None:

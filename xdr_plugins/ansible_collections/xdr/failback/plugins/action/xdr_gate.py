@@ -94,7 +94,7 @@ def _read(known: Mapping[str, Any]) -> dict[str, Any]:
         "why": str(known.get("msg", "")) if unreachable else "",
         "record": known.get("record"),
         "registered": known.get("document"),
-        "replication": known.get("replication") or [],
+        "replication": known.get("results") or [],
     }
 
 

@@ -80,7 +80,7 @@ owns:
   description: Whether the record says that this host's site owns the plan.
   type: bool
   returned: with O(state=read)
-replication:
+results:
   description: An entry for each volume, as of M(xdr.failback.xdr_replication).
   type: list
   elements: dict
@@ -117,7 +117,7 @@ def read(params: dict[str, Any]) -> dict[str, Any]:
         from ansible_collections.xdr.failback.plugins.module_utils.replication import status
 
         volumes = status(state_dir, plan, with_lag=params["lag"])
-    return {"document": document, "record": record.to_json(), "owns": record.owns, "replication": volumes}
+    return {"document": document, "record": record.to_json(), "owns": record.owns, "results": volumes}
 
 
 def main() -> None:
