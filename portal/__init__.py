@@ -13,6 +13,11 @@ if str(PROJECT / "xdr_plugins") not in sys.path:
     sys.path.insert(0, str(PROJECT / "xdr_plugins"))
 
 
-def var_folder() -> Path:
-    """Where runs and locks are kept: ``var`` of the checkout, or what XDR_VAR names."""
-    return Path(os.environ.get("XDR_VAR") or PROJECT / "var").resolve()
+def var_folder(inventory: Path) -> Path:
+    """Where an environment's store, runs and locks are kept: what XDR_VAR names, else ``var/<environment>`` of the checkout."""
+    if own := os.environ.get("XDR_VAR"):
+        return Path(own).resolve()
+    inventory = inventory.resolve()
+    if inventory.parent.parent == PROJECT / "var":  # a lab's, made there
+        return inventory.parent
+    return PROJECT / "var" / (inventory.stem if inventory.is_file() else inventory.name)

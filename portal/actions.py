@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import var_folder
 from .hosts import Host, load_hosts
 from .runs import RunRequest, new_run_id
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from .events import Event, Listener
     from .results import RunResult
+    from .store.runs import Run
 
 
 ALL_PLANS = "all-plans"  # what a run over all of them is filed under
@@ -63,11 +65,28 @@ def request(
         plan=plan or ALL_PLANS,
         playbook=kind.playbook,
         inventory=inventory.resolve(),
+        var=var_folder(inventory),
         extra_vars=variables,
         check=check,
         diff=check,
         exclusive=kind.exclusive and not check,
         run_id=new_run_id(action),
+    )
+
+
+def asked(action: str, plan: str, *, by: str, origin: str, attestation: str = "", check: bool = False) -> Run:
+    """The run of an action as the store keeps it (portal/store/runs.py), to be requested there."""
+    from .store.runs import SCHEDULE, Run
+
+    return Run(
+        id=new_run_id(action),
+        plan=plan or ALL_PLANS,
+        action=action,
+        check=check,
+        exclusive=ACTIONS[action].exclusive and not check and origin != SCHEDULE,
+        origin=origin,
+        arguments={"attestation": attestation} if attestation else {},
+        requested_by=by,
     )
 
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -216,7 +216,7 @@ class Story:
     # -- its means -------------------------------------------------------------------------------------------
 
     def _run(self, action: str, *, attestation: str = "") -> RunResult:
-        wanted = replace(request(action, PLAN, self.lab.inventory, attestation=attestation), var=self.lab.inventory.parent)
+        wanted = request(action, PLAN, self.lab.inventory, attestation=attestation)
         self.runs.append({"action": action, "run_id": wanted.run_id})
         with render.watching(f"  xdr run {action} {PLAN}", self.on) as listener:
             result = execute(wanted, listener)

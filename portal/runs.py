@@ -24,7 +24,7 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from . import PROJECT, var_folder
+from . import PROJECT
 from .processes import Process, carrying, end, myself, tree
 
 KEPT_RUNS = 500
@@ -43,13 +43,13 @@ class RunRequest:
     plan: str
     playbook: str  # a file of playbooks/
     inventory: Path
+    var: Path
     extra_vars: dict[str, Any] = field(default_factory=dict)
     check: bool = False
     diff: bool = False
     exclusive: bool = True
     run_id: str = ""
     project: Path = PROJECT
-    var: Path = field(default_factory=var_folder)
     grace: float = GRACE
 
     @property

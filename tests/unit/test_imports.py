@@ -24,6 +24,9 @@ MAY_IMPORT = {
     f"{PLUGINS}/doc_fragments": set(),
     **{f"{PLUGINS}/{kind}": {MU, PU, "ansible"} for kind in ("action", "callback", "filter", "inventory")},
     "portal": {"portal", MU, PU, "paramiko", "rich", "ruamel.yaml", "typer"},
+    "portal/store": {"portal", MU, "sqlalchemy"},
+    "portal/worker": {"portal", MU, PU, "rich"},
+    "portal/web": {"portal", MU, PU, "jinja2", "sse_starlette", "starlette"},
     "roles": set(),
 }
 
@@ -32,6 +35,10 @@ ONLY_IN = {
     "pydantic": {f"{PLUGINS}/plugin_utils/plan.py"},
     "ruamel.yaml": {f"{PLUGINS}/plugin_utils/source.py"},
     "ansible_runner": {"portal/runner.py"},
+    "alembic": {f"portal/store/{name}.py" for name in ("migration", "migrations/env", "migrations/versions/0001_first")},
+    "argon2": {"portal/store/accounts.py"},
+    "dbos": {"portal/worker/queue.py"},
+    "uvicorn": {"portal/web/server.py"},
     "paramiko": {f"{PLUGINS}/module_utils/login.py"},  # guarded: only the controller's own leg of xdr_connectivity needs it
 }
 

@@ -51,7 +51,7 @@ from portal.runner import launch
 from portal.runs import RunRequest
 from portal.runs import RunRequest
 folder = Path(sys.argv[1])
-launch(RunRequest("try", "shop", "try.yml", folder / "hosts.ini", json.loads(sys.argv[2]), project=folder, var=folder / "var", grace=3))
+launch(RunRequest("try", "shop", "try.yml", folder / "hosts.ini", folder / "var", json.loads(sys.argv[2]), project=folder, grace=3))
 """
 
 
@@ -67,7 +67,7 @@ def project(tmp_path: Path) -> Path:
 
 def request(project: Path, *, plan: str = "shop", playbook: str = "try.yml", **extra: Any) -> RunRequest:
     run_id = runs.new_run_id("try")
-    return RunRequest("try", plan, playbook, project / "hosts.ini", extra, run_id=run_id, project=project, var=project / "var", grace=3)
+    return RunRequest("try", plan, playbook, project / "hosts.ini", project / "var", extra, run_id=run_id, project=project, grace=3)
 
 
 def carriers(run_id: str) -> set[processes.Process]:

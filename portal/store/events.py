@@ -1,0 +1,52 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The event ledger: for each run a sequence without gaps, which is only appended to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from .engine import Store
+from .tables import events as table
+from .tables import runs
+
+Event = dict[str, Any]
+
+
+def append(store: Store, run_id: str, batch: Iterable[Event]) -> int:
+    """Number the events after those that are there and keep them; the number of the last one.
+
+    An event is as portal/events.py describes; its own ``seq`` and ``run`` are replaced by the store's.
+    """
+    with store.writing() as connection:
+        if connection.dialect.name != "sqlite":  # there a write transaction is alone; elsewhere the run's row is the lock
+            connection.execute(sa.select(runs.c.id).where(runs.c.id == run_id).with_for_update())
+        last = int(connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == run_id)).scalar() or 0)
+        rows = [
+            {"run_id": run_id, "seq": last + number, "at": event["at"], "kind": event["kind"], "body": _body(event)}
+            for number, event in enumerate(batch, 1)
+        ]
+        if rows:
+            connection.execute(table.insert(), rows)
+        return last + len(rows)
+
+
+def _body(event: Event) -> Event:
+    return {key: value for key, value in event.items() if key not in ("seq", "run", "at", "kind")}
+
+
+def after(store: Store, run_id: str, seq: int = 0, limit: int = 5000) -> list[Event]:
+    """The run's events with a greater number, in order."""
+    wanted = sa.select(table).where(table.c.run_id == run_id, table.c.seq > seq).order_by(table.c.seq).limit(limit)
+    with store.reading() as connection:
+        rows = connection.execute(wanted).mappings().all()
+    return [{"seq": row["seq"], "at": row["at"], "run": run_id, "kind": row["kind"], **row["body"]} for row in rows]
+
+
+def last(store: Store, run_id: str) -> int:
+    """The number of the newest event, 0 for none."""
+    with store.reading() as connection:
+        return int(connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == run_id)).scalar() or 0)

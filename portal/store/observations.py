@@ -1,0 +1,52 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What was last seen of a plan or of the sites, and when: pages show it with its age."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from .engine import Store
+from .tables import observations as table
+
+SITES = "sites"  # the document of portal/sites.py tested()
+
+
+def of_plan(name: str) -> str:
+    """The subject of a plan's observation; its document is that of portal/status.py."""
+    return f"plan/{name}"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """``document`` is the newest that could be had, ``at`` when; ``error`` says why a later look failed."""
+
+    subject: str
+    at: float
+    document: dict[str, Any] | None
+    error: str = ""
+
+
+def put(store: Store, subject: str, document: dict[str, Any]) -> None:
+    _upsert(store, subject, {"document": document, "at": time.time(), "error": ""})
+
+
+def failed(store: Store, subject: str, error: str) -> None:
+    """A look failed: what was seen before stays, with its time."""
+    _upsert(store, subject, {"error": error})
+
+
+def _upsert(store: Store, subject: str, values: dict[str, Any]) -> None:
+    with store.writing() as connection:
+        if not connection.execute(table.update().where(table.c.subject == subject).values(**values)).rowcount:
+            connection.execute(table.insert().values(**{"subject": subject, "at": 0.0, "document": None, "error": "", **values}))
+
+
+def get(store: Store, subject: str) -> Observation | None:
+    with store.reading() as connection:
+        row = connection.execute(sa.select(table).where(table.c.subject == subject)).mappings().first()
+    return Observation(**dict(row)) if row else None

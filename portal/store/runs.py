@@ -1,0 +1,204 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Runs: requested by a person or the schedule, executed by a worker, one exclusive run of a plan at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.exc import IntegrityError
+
+from . import audit
+from .engine import Store
+from .tables import runs as table
+
+STOP, ROLLBACK = "stop", "rollback"
+SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Times are Unix seconds; ``result`` is RunResult.to_json() once it has ended."""
+
+    id: str
+    plan: str
+    action: str
+    check: bool = False
+    exclusive: bool = True
+    status: str = "queued"  # queued, running, ended
+    origin: str = "command line"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    requested_by: str = ""
+    requested_at: float = 0.0
+    handed_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    attempts: int = 0
+    worker: str = ""
+    message: str = ""  # stop or rollback
+    message_by: str = ""
+    exit_code: int | None = None
+    code: str = ""
+    error: str = ""
+    result: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status == "ended"
+
+    @property
+    def cycle(self) -> bool:
+        """A replication cycle of the schedule: it gives way to any other run."""
+        return self.origin == SCHEDULE and self.action == "replicate"
+
+
+def _run(row: RowMapping) -> Run:
+    return Run(**dict(row))
+
+
+def request(store: Store, run: Run) -> Run:
+    """Queue the run, with an audit entry in the same transaction, and let the plan's cycle give way to it.
+
+    Raises XdrError, code run_active, naming the run that is active; that leaves an audit entry too.
+    """
+    run = Run(**{**run.__dict__, "requested_at": run.requested_at or time.time()})
+    try:
+        with store.writing() as connection:
+            if run.exclusive:
+                _refuse_second(connection, run)
+            if run.exclusive and not run.cycle:
+                _send_cycles_away(connection, run)
+            connection.execute(table.insert().values(**run.__dict__))
+            if run.origin != SCHEDULE:
+                detail = ", ".join(f"{name}: {value}" for name, value in run.arguments.items())
+                audit.write(connection, run.requested_by, run.origin, run.action, f"plan {run.plan}", f"run {run.id}. {detail}".strip())
+    except IntegrityError as error:  # two machines at once, on PostgreSQL
+        raise _active(run, active(store, run.plan)) from error
+    except XdrError as error:
+        audit.add(store, run.requested_by, run.origin, run.action, f"plan {run.plan}", error.sentence(), outcome="refused")
+        raise
+    return run
+
+
+def _refuse_second(connection: Connection, run: Run) -> None:
+    other = connection.execute(_active_of(run.plan)).mappings().first()
+    if other:
+        raise _active(run, _run(other))
+
+
+def _active_of(plan: str) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.plan == plan, table.c.status != "ended", table.c.exclusive)
+
+
+def _active(run: Run, other: Run | None) -> XdrError:
+    what = "another run has just begun"
+    if other:
+        since = datetime.fromtimestamp(other.requested_at).strftime("%H:%M:%S")
+        what = f"run {other.id} ({other.action}, asked for by {other.requested_by} at {since}) is active"
+    todo = f"Wait until it ends, or stop it: xdr run stop {other.id}" if other else "Try again"
+    return XdrError(what, where=f"plan {run.plan}", todo=todo, code="run_active")
+
+
+def _send_cycles_away(connection: Connection, run: Run) -> None:
+    cycles = (table.c.plan == run.plan, table.c.status != "ended", table.c.origin == SCHEDULE, table.c.action == "replicate")
+    connection.execute(table.update().where(*cycles, table.c.message == "").values(message=STOP, message_by=f"run {run.id}"))
+
+
+def get(store: Store, run_id: str) -> Run:
+    """Raises XdrError, code usage, for an id that the store does not have."""
+    with store.reading() as connection:
+        row = connection.execute(sa.select(table).where(table.c.id == run_id)).mappings().first()
+    if row is None:
+        raise XdrError(f"no run is named {run_id!r}", todo="xdr run list shows them", code="usage")
+    return _run(row)
+
+
+def active(store: Store, plan: str) -> Run | None:
+    """The plan's exclusive run that has not ended."""
+    with store.reading() as connection:
+        row = connection.execute(_active_of(plan)).mappings().first()
+    return _run(row) if row else None
+
+
+def unended(store: Store, worker: str | None = None) -> list[Run]:
+    """All runs that have not ended, oldest first; only those that a worker has begun, where one is named."""
+    wanted = sa.select(table).where(table.c.status != "ended").order_by(table.c.requested_at)
+    if worker is not None:
+        wanted = wanted.where(table.c.worker == worker)
+    with store.reading() as connection:
+        return [_run(row) for row in connection.execute(wanted).mappings()]
+
+
+def latest(store: Store, *, plan: str = "", limit: int = 50, cycles: bool = False, before: float | None = None) -> list[Run]:
+    """The newest first; the schedule's cycles only where they are asked for. ``before``: those requested earlier than that."""
+    wanted = sa.select(table).order_by(table.c.requested_at.desc()).limit(limit)
+    if plan:
+        wanted = wanted.where(table.c.plan == plan)
+    if not cycles:
+        wanted = wanted.where(table.c.origin != SCHEDULE)
+    if before is not None:
+        wanted = wanted.where(table.c.requested_at < before)
+    with store.reading() as connection:
+        return [_run(row) for row in connection.execute(wanted).mappings()]
+
+
+def handed(store: Store, run_id: str) -> None:
+    """The queue has it."""
+    with store.writing() as connection:
+        connection.execute(table.update().where(table.c.id == run_id, table.c.handed_at.is_(None)).values(handed_at=time.time()))
+
+
+def begin(store: Store, run_id: str, worker: str) -> int:
+    """A worker launches it: the number of this attempt, from 1; 0 for a run that has ended."""
+    with store.writing() as connection:
+        row = connection.execute(sa.select(table).where(table.c.id == run_id)).mappings().one()
+        if row["status"] == "ended":
+            return 0
+        values = {"status": "running", "attempts": row["attempts"] + 1, "worker": worker, "started_at": row["started_at"] or time.time()}
+        connection.execute(table.update().where(table.c.id == run_id).values(**values))
+        return int(values["attempts"])
+
+
+def finish(store: Store, run_id: str, result: Mapping[str, Any]) -> None:
+    """Record how it ended; a second time changes nothing. ``result``: exit_code, code, error and whatever else a RunResult has."""
+    ended = {"status": "ended", "ended_at": time.time(), "result": dict(result)}
+    ended |= {name: result[name] for name in ("exit_code", "code", "error")}
+    with store.writing() as connection:
+        connection.execute(table.update().where(table.c.id == run_id, table.c.status != "ended").values(**ended))
+
+
+def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Run:
+    """Give the active run a message, ``stop`` or ``rollback``; the last one counts, but a rollback is not taken back.
+
+    Raises XdrError: usage (no such run), wrong_state (it has ended, or it is none that can be rolled back).
+    """
+    run = get(store, run_id)
+    subject = f"run {run.id} of plan {run.plan}"
+    try:
+        with store.writing() as connection:
+            run = _run(connection.execute(sa.select(table).where(table.c.id == run_id)).mappings().one())
+            if run.ended:
+                raise XdrError(f"run {run.id} ({run.action}) has ended already", where=f"plan {run.plan}", code="wrong_state")
+            if message == ROLLBACK and (run.action != "failback" or run.check):
+                raise XdrError(
+                    f"run {run.id} is a {run.action}, only a failback is rolled back", where=f"plan {run.plan}", code="wrong_state"
+                )
+            if run.message != ROLLBACK:
+                connection.execute(table.update().where(table.c.id == run_id).values(message=message, message_by=by))
+            audit.write(connection, by, origin, message, subject, "")
+    except XdrError as error:
+        audit.add(store, by, origin, message, subject, error.sentence(), outcome="refused")
+        raise
+    return get(store, run_id)
+
+
+def message(store: Store, run_id: str) -> str:
+    with store.reading() as connection:
+        return str(connection.execute(sa.select(table.c.message).where(table.c.id == run_id)).scalar() or "")

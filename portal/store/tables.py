@@ -1,0 +1,110 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The tables. A change here needs a migration (migrations/versions); a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("check", Boolean, nullable=False),
+    Column("exclusive", Boolean, nullable=False),  # no other exclusive run of the plan beside it
+    Column("status", Text, nullable=False),  # queued, running, ended
+    Column("origin", Text, nullable=False),  # portal, command line, schedule
+    Column("arguments", JSON, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", Float, nullable=False),
+    Column("handed_at", Float),  # to the queue
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("attempts", Integer, nullable=False),  # how often its playbook was launched
+    Column("worker", Text, nullable=False),
+    Column("message", Text, nullable=False),  # "", stop, rollback
+    Column("message_by", Text, nullable=False),
+    Column("exit_code", Integer),
+    Column("code", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("result", JSON),  # RunResult.to_json()
+)
+Index("runs_by_time", runs.c.requested_at)
+Index("runs_of_plan", runs.c.plan, runs.c.status)
+# Two clicks at once, on two machines: the second insert fails.
+Index(
+    "one_exclusive_run",
+    runs.c.plan,
+    unique=True,
+    sqlite_where=text("exclusive AND status <> 'ended'"),
+    postgresql_where=text("exclusive AND status <> 'ended'"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("subject", Text, primary_key=True),  # plan/<name>, sites
+    Column("at", Float, nullable=False),
+    Column("document", JSON),
+    Column("error", Text, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("password", Text, nullable=False),  # argon2id, with salt and parameters
+    Column("role", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token", Text, primary_key=True),  # SHA-256 of what the browser holds
+    Column("user", Text, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("csrf", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # portal, command line, schedule; of a request its address
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # done, refused
+    Column("detail", Text, nullable=False),
+)
+Index("audit_by_time", audit.c.at)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+APPEND_ONLY = ("events", "audit")

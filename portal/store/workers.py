@@ -1,0 +1,53 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Workers and when each was last seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from .engine import Store
+from .tables import workers as table
+
+BEAT = 2.0  # seconds between two heartbeats
+DEAD_AFTER = 15.0  # seconds without one
+
+
+@dataclass(frozen=True)
+class Worker:
+    id: str
+    host: str
+    pid: int
+    version: str
+    started_at: float
+    seen_at: float
+
+    @property
+    def alive(self) -> bool:
+        return time.time() - self.seen_at < DEAD_AFTER
+
+
+def beat(store: Store, worker: Worker) -> None:
+    """Tell that it lives now."""
+    values = {**worker.__dict__, "seen_at": time.time()}
+    with store.writing() as connection:
+        if not connection.execute(table.update().where(table.c.id == worker.id).values(**values)).rowcount:
+            connection.execute(table.insert().values(**values))
+
+
+def left(store: Store, worker_id: str) -> None:
+    """It has ended in good order."""
+    with store.writing() as connection:
+        connection.execute(table.delete().where(table.c.id == worker_id))
+
+
+def known(store: Store) -> list[Worker]:
+    with store.reading() as connection:
+        return [Worker(**dict(row)) for row in connection.execute(sa.select(table).order_by(table.c.id)).mappings()]
+
+
+def alive(store: Store) -> list[Worker]:
+    return [worker for worker in known(store) if worker.alive]
