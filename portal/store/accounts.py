@@ -118,8 +118,8 @@ def login(store: Store, name: str, password: str) -> str | None:
     return token
 
 
-def session(store: Store, token: str) -> Session | None:
-    """Whose session it is, unless it has ended; being asked for keeps it alive."""
+def session(store: Store, token: str, *, used: bool = True) -> Session | None:
+    """Whose session it is, unless it has ended; being used keeps it alive."""
     wanted = (
         sa.select(sessions.c.csrf, sessions.c.created_at, sessions.c.seen_at, users.c.name, users.c.role)
         .join(users, users.c.name == sessions.c.user)
@@ -130,7 +130,7 @@ def session(store: Store, token: str) -> Session | None:
         row = connection.execute(wanted).first()
     if row is None or row.seen_at < now - IDLE or row.created_at < now - LONGEST:
         return None
-    if row.seen_at < now - 60:
+    if used and row.seen_at < now - 60:
         with store.writing() as connection:
             connection.execute(sessions.update().where(sessions.c.token == _digest(token)).values(seen_at=now))
     return Session(User(row.name, role_of(row.role)), row.csrf)

@@ -37,7 +37,11 @@ class Store:
         from . import migration
 
         store = cls(url)
-        migration.ready(store)
+        try:
+            migration.ready(store)
+        except BaseException:
+            store.close()
+            raise
         return store
 
     @contextlib.contextmanager

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -149,6 +149,14 @@ def latest(store: Store, *, plan: str = "", limit: int = 50, cycles: bool = Fals
         return [_run(row) for row in connection.execute(wanted).mappings()]
 
 
+def last_begun(store: Store, plan: str, action: str) -> float | None:
+    """When the newest run of the action began, or was requested where it has not begun; None where there was none."""
+    newest = sa.func.max(sa.func.coalesce(table.c.started_at, table.c.requested_at))
+    with store.reading() as connection:
+        found = connection.execute(sa.select(newest).where(table.c.plan == plan, table.c.action == action)).scalar()
+    return None if found is None else float(found)
+
+
 def handed(store: Store, run_id: str) -> None:
     """The queue has it."""
     with store.writing() as connection:
@@ -172,6 +180,17 @@ def finish(store: Store, run_id: str, result: Mapping[str, Any]) -> None:
     ended |= {name: result[name] for name in ("exit_code", "code", "error")}
     with store.writing() as connection:
         connection.execute(table.update().where(table.c.id == run_id, table.c.status != "ended").values(**ended))
+
+
+ABANDONED = "the process that worked on it died, and another command took its place; what it had finished is marked in the sites' records"
+
+
+def abandon(store: Store, plan: str, living: Iterable[str]) -> list[str]:
+    """End the runs of a plan that no living worker works on, so that the next one can begin; their ids."""
+    left = [run for run in unended(store) if run.plan == plan and run.worker not in living]
+    for run in left:
+        finish(store, run.id, {"exit_code": 1, "code": "abandoned", "error": ABANDONED})
+    return [run.id for run in left]
 
 
 def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Run:

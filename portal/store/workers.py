@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from ..processes import process
 from .engine import Store
 from .tables import workers as table
 
+ONCE = "-once-"  # in the id of one that a command line has lent to its own run: it serves no other
 BEAT = 2.0  # seconds between two heartbeats
 DEAD_AFTER = 15.0  # seconds without one
 
@@ -27,7 +30,9 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return time.time() - self.seen_at < DEAD_AFTER
+        """By its heartbeat; on this machine its process must be there as well."""
+        beating = time.time() - self.seen_at < DEAD_AFTER
+        return beating and (self.host != socket.gethostname() or process(self.pid) is not None)
 
 
 def beat(store: Store, worker: Worker) -> None:

@@ -1,0 +1,332 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The store on SQLite and on a real PostgreSQL: the same table of tests for both."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from portal.store import Store, accounts, audit, events, migration, observations, runs, tables, workers
+from portal.store.accounts import Role
+from portal.store.runs import Run
+from portal.store.tables import metadata
+from tests.support import postgresql
+
+_numbers = itertools.count()
+DAY = 24 * 3600.0
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'xdr.sqlite'}"
+    admin = sa.create_engine(request.getfixturevalue("server"), isolation_level="AUTOCOMMIT")
+    name = f"t{next(_numbers)}"
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return request.getfixturevalue("server").replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store.open(url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets the clock of the accounts go forward."""
+    real = accounts.time.time
+
+    def move(seconds: float) -> None:
+        monkeypatch.setattr(accounts.time, "time", lambda: real() + seconds)
+
+    return move
+
+
+def run(number: int = 1, **fields: object) -> Run:
+    return replace(Run(f"r{number}", "webshop", "failback", requested_by="ann"), **fields)  # type: ignore[arg-type]
+
+
+# -- version ---------------------------------------------------------------------------------------------------
+
+
+def test_migrations_make_what_the_tables_say(store: Store) -> None:
+    with store.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_opened_again_nothing_changes(store: Store, url: str) -> None:
+    runs.request(store, run())
+    again = Store.open(url)
+    assert runs.get(again, "r1") == runs.get(store, "r1")
+    assert migration.upgrade(again) == (migration.head(), migration.head())
+    again.close()
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(store: Store, url: str) -> None:
+    with store.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for refused in (lambda: Store.open(url), lambda: migration.upgrade(store)):
+        with pytest.raises(XdrError, match="written by a newer version") as error:
+            refused()
+        assert error.value.code == "store_newer"
+    assert migration.version(store) == "9999"
+
+
+def test_an_older_store_waits_for_its_upgrade(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration, "head", lambda: "0002")
+    with pytest.raises(XdrError, match="xdr db upgrade") as error:
+        Store.open(url)
+    assert error.value.code == "store_older"
+
+
+def test_a_new_file_is_its_owner_s_alone(tmp_path: Path) -> None:
+    Store.open(f"sqlite:///{tmp_path / 'var' / 'xdr.sqlite'}").close()
+    assert (tmp_path / "var" / "xdr.sqlite").stat().st_mode & 0o077 == 0
+
+
+# -- runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_its_request_to_its_end(store: Store) -> None:
+    runs.request(store, run(arguments={"attestation": "ann saw it"}))
+    assert (runs.get(store, "r1").status, runs.active(store, "webshop")) == ("queued", runs.get(store, "r1"))
+    assert [runs.begin(store, "r1", "w1"), runs.begin(store, "r1", "w2")] == [1, 2]
+    begun = runs.get(store, "r1")
+    assert (begun.status, begun.attempts, begun.worker, [one.id for one in runs.unended(store, "w2")]) == ("running", 2, "w2", ["r1"])
+    result = {"exit_code": 2, "code": "x", "error": "it broke", "changed": 3}
+    runs.finish(store, "r1", result)
+    runs.finish(store, "r1", {**result, "exit_code": 0})  # a second worker's word comes too late
+    ended = runs.get(store, "r1")
+    assert (ended.status, ended.exit_code, ended.code, ended.error, ended.result) == ("ended", 2, "x", "it broke", result)
+    assert (runs.begin(store, "r1", "w1"), runs.active(store, "webshop"), runs.unended(store)) == (0, None, [])
+    assert [(one.who, one.action, one.outcome) for one in audit.latest(store)] == [("ann", "failback", "done")]
+    assert "ann saw it" in audit.latest(store)[0].detail
+
+
+def test_a_second_click_is_told_which_run_is_active(store: Store) -> None:
+    runs.request(store, run(1))
+    with pytest.raises(XdrError, match=r"run r1 \(failback, asked for by ann at .*\) is active") as error:
+        runs.request(store, run(2, action="reprotect", requested_by="bob"))
+    assert error.value.code == "run_active"
+    assert [(one.who, one.outcome) for one in audit.latest(store)] == [("bob", "refused"), ("ann", "done")]
+    runs.request(store, run(3, check=True, exclusive=False))
+    runs.request(store, run(4, plan="other"))
+    assert {one.id for one in runs.latest(store)} == {"r1", "r3", "r4"}
+
+
+def test_of_many_clicks_at_once_one_wins(store: Store) -> None:
+    def click(number: int) -> str:
+        try:
+            return runs.request(store, run(number)).id
+        except XdrError as error:
+            return error.code
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(click, range(16)))
+    assert sorted(answers)[1:] == ["run_active"] * 15
+    assert [one.id for one in runs.unended(store)] == [min(answers)]
+
+
+def test_a_cycle_gives_way(store: Store) -> None:
+    cycle = run(1, action="replicate", origin=runs.SCHEDULE, exclusive=False)
+    runs.request(store, cycle)
+    assert runs.message(store, "r1") == ""
+    runs.request(store, run(2))
+    assert (runs.message(store, "r1"), runs.get(store, "r1").message_by, runs.message(store, "r2")) == ("stop", "run r2", "")
+    assert [one.id for one in runs.latest(store)] == ["r2"]
+    assert [one.id for one in runs.latest(store, cycles=True)] == ["r2", "r1"]
+    assert [one.action for one in audit.latest(store)] == ["failback"]  # nobody asked for the cycle
+
+
+def test_messages(store: Store) -> None:
+    runs.request(store, run(1))
+    assert runs.send(store, "r1", runs.STOP, by="bob", origin="portal").message == "stop"
+    assert runs.send(store, "r1", runs.ROLLBACK, by="cid", origin="portal").message_by == "cid"
+    assert runs.send(store, "r1", runs.STOP, by="bob", origin="portal").message == "rollback"
+    runs.finish(store, "r1", {"exit_code": 0, "code": "", "error": ""})
+    for run_id, message, code in (("r1", runs.STOP, "wrong_state"), ("r9", runs.STOP, "usage")):
+        with pytest.raises(XdrError) as error:
+            runs.send(store, run_id, message, by="bob", origin="portal")
+        assert error.value.code == code
+    runs.request(store, run(2, action="reprotect"))
+    with pytest.raises(XdrError, match="only a failback is rolled back"):
+        runs.send(store, "r2", runs.ROLLBACK, by="bob", origin="portal")
+    assert [(one.action, one.outcome) for one in audit.latest(store)][:2] == [("rollback", "refused"), ("reprotect", "done")]
+
+
+def test_runs_of_the_dead_are_abandoned(store: Store) -> None:
+    runs.request(store, run(1))
+    runs.begin(store, "r1", "hv-0")
+    assert runs.abandon(store, "webshop", ["hv-0"]) == []
+    assert runs.abandon(store, "other", []) == []
+    assert runs.abandon(store, "webshop", ["hv-1"]) == ["r1"]
+    assert (runs.get(store, "r1").code, runs.active(store, "webshop")) == ("abandoned", None)
+
+
+# -- events ----------------------------------------------------------------------------------------------------
+
+
+def test_events_are_numbered_without_gaps_whoever_writes(store: Store) -> None:
+    runs.request(store, run(1))
+    runs.request(store, run(2, plan="other"))
+
+    def write(number: int) -> int:
+        name = f"r{1 + number % 2}"
+        return events.append(store, name, [{"at": 1.0, "kind": "message", "writer": number, "seq": 77, "run": "?"}] * 3)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(20)))
+    for name in ("r1", "r2"):
+        found = events.after(store, name)
+        assert [one["seq"] for one in found] == list(range(1, 31))
+        assert {one["run"] for one in found} == {name}
+        writers = [one["writer"] for one in found]
+        assert all(len(set(writers[at : at + 3])) == 1 for at in range(0, 30, 3))  # a batch stays together
+    assert events.append(store, "r1", []) == events.last(store, "r1") == 30
+    assert [one["seq"] for one in events.after(store, "r1", 27)] == [28, 29, 30]
+    assert [one["seq"] for one in events.after(store, "r1", 3, limit=2)] == [4, 5]
+
+
+@pytest.mark.parametrize("table", ["events", "audit"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET at = 2", "DELETE FROM {}"])
+def test_the_ledger_is_only_appended_to(store: Store, table: str, change: str) -> None:
+    runs.request(store, run())
+    events.append(store, "r1", [{"at": 1.0, "kind": "message"}])
+    with pytest.raises(sa.exc.DBAPIError, match=f"{table} are only appended"), store.writing() as connection:
+        connection.exec_driver_sql(change.format(table))
+    assert (len(events.after(store, "r1")), len(audit.latest(store))) == (1, 1)
+
+
+# -- observations, workers -------------------------------------------------------------------------------------
+
+
+def test_what_was_seen_stays_when_a_later_look_fails(store: Store) -> None:
+    subject = observations.of_plan("webshop")
+    assert observations.get(store, subject) is None
+    observations.failed(store, subject, "no answer")
+    assert observations.get(store, subject) == observations.Observation(subject, 0.0, None, "no answer")
+    observations.put(store, subject, {"state": "ACTIVE"})
+    seen = observations.get(store, subject)
+    assert seen is not None
+    assert (seen.document, seen.error) == ({"state": "ACTIVE"}, "")
+    observations.failed(store, subject, "no answer")
+    assert observations.get(store, subject) == replace(seen, error="no answer")
+
+
+def test_a_worker_lives_while_it_beats_and_its_process_is_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = workers.Worker("hv-0", workers.socket.gethostname(), 1, "0.1", 1.0, 0.0)
+    there = replace(here, id="far-0", host="far", pid=1 << 30)
+    workers.beat(store, here)
+    workers.beat(store, there)
+    workers.beat(store, replace(here, id="hv-1", pid=1 << 30))
+    assert [one.id for one in workers.alive(store)] == ["far-0", "hv-0"]
+    workers.left(store, "hv-1")
+    assert [one.id for one in workers.known(store)] == ["far-0", "hv-0"]
+    monkeypatch.setattr(workers, "DEAD_AFTER", 0.0)
+    assert workers.alive(store) == []
+
+
+# -- accounts --------------------------------------------------------------------------------------------------
+
+
+def test_login_and_logout(store: Store) -> None:
+    password = accounts.add(store, "ann", Role.operator)
+    assert len(password) >= accounts.SHORTEST_PASSWORD
+    assert accounts.login(store, "ann", "wrong") is None
+    assert accounts.login(store, "bob", password) is None
+    token = accounts.login(store, "ann", password)
+    assert token
+    found = accounts.session(store, token)
+    assert found
+    assert (found.user, len(found.csrf) >= 32) == (accounts.User("ann", Role.operator), True)
+    assert accounts.session(store, "other") is None
+    accounts.logout(store, token)
+    assert accounts.session(store, token) is None
+
+
+def test_neither_password_nor_token_is_in_the_store(store: Store) -> None:
+    password = accounts.add(store, "ann", Role.viewer)
+    token = accounts.login(store, "ann", password)
+    with store.reading() as connection:
+        text = " ".join(str(row) for table in (tables.users, tables.sessions) for row in connection.execute(sa.select(table)))
+    assert "argon2id" in text
+    assert password not in text
+    assert str(token) not in text
+
+
+@pytest.mark.parametrize(("after", "alive"), [(accounts.IDLE - 60, True), (accounts.IDLE + 60, False), (DAY + 60, False)])
+def test_an_idle_session_ends(store: Store, later: Callable[[float], None], after: float, alive: bool) -> None:
+    token = accounts.login(store, "ann", accounts.add(store, "ann", Role.viewer))
+    later(after)
+    assert (accounts.session(store, str(token)) is not None) == alive
+
+
+def test_a_session_in_use_ends_after_a_day(store: Store, later: Callable[[float], None]) -> None:
+    token = str(accounts.login(store, "ann", accounts.add(store, "ann", Role.viewer)))
+    for hour in range(0, 24, 4):
+        later(hour * 3600.0)
+        assert accounts.session(store, token)
+    later(accounts.LONGEST + 1)
+    assert accounts.session(store, token) is None
+
+
+def test_a_new_password_or_a_removal_ends_the_sessions(store: Store) -> None:
+    for change in (lambda: accounts.set_password(store, "ann"), lambda: accounts.remove(store, "ann")):
+        if not accounts.all_users(store):
+            accounts.add(store, "ann", Role.viewer, "a" * 12)
+        accounts.set_password(store, "ann", "b" * 12)
+        token = str(accounts.login(store, "ann", "b" * 12))
+        assert accounts.session(store, token)
+        change()
+        assert accounts.session(store, token) is None
+    assert accounts.all_users(store) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "said"),
+    [
+        ("Ann", "", "is no user name"),
+        ("", "", "is no user name"),
+        ("ann", "short", "fewer than 12"),
+        ("taken", "", "there is a user taken already"),
+    ],
+)
+def test_bad_users(store: Store, name: str, password: str, said: str) -> None:
+    accounts.add(store, "taken", Role.viewer)
+    with pytest.raises(XdrError, match=said) as error:
+        accounts.add(store, name, Role.viewer, password)
+    assert error.value.code == "usage"
+    assert [user.name for user in accounts.all_users(store)] == ["taken"]
+
+
+@pytest.mark.parametrize("change", [accounts.remove, accounts.set_password])
+def test_an_unknown_user(store: Store, change: Callable[[Store, str], object]) -> None:
+    with pytest.raises(XdrError, match="there is no user 'ann'"):
+        change(store, "ann")
+
+
+@pytest.mark.parametrize(("text", "role"), [("viewer", Role.viewer), ("operator", Role.operator), ("dr-admin", Role.dr_admin)])
+def test_roles(text: str, role: Role) -> None:
+    assert (accounts.role_of(text), role.label) == (role, text)
+    with pytest.raises(XdrError, match="It is one of: viewer, operator, dr-admin"):
+        accounts.role_of("root")
