@@ -27,7 +27,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from ansible_runner.config.runner import RunnerConfig
 from ansible_runner.runner import Runner
 
-from . import child, runs
+from . import child, runs, secrets
 from .censor import Censor
 from .events import Event, Listener, Recorder, translate
 from .results import Collector, RunResult
@@ -85,7 +85,8 @@ def _supervised(request: RunRequest, on_event: Listener | None, feed: Feed | Non
             on_event(event)
 
     began = time.monotonic()
-    recorder = Recorder(request.folder / "events.jsonl", request.run_id, Censor(os.environ, request.extra_vars), listen)
+    censor = Censor(os.environ, request.extra_vars, secrets.of_inventory(request.inventory))
+    recorder = Recorder(request.folder / "events.jsonl", request.run_id, censor, listen)
     try:
         recorder.add({"kind": "started", **{name: getattr(request, name) for name in ("action", "plan", "playbook", "check")}})
         with feed(recorder.add) if feed else nullcontext(), _stopping(request, stop):

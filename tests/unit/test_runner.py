@@ -31,7 +31,7 @@ PLAYBOOK = """
   tasks:
     - name: one | Say
       ansible.builtin.debug:
-        msg: "{{ db_password | default('') }} {{ lookup('env', 'CANARY_TOKEN') }} {{ harmless | default('') }}"
+        msg: "{{ db_password | default('') }} {{ lookup('env', 'CANARY_TOKEN') }} {{ api_key | default('') }} {{ harmless | default('') }}"
     - name: one | Hide
       ansible.builtin.command: echo {{ hidden | default('nothing') }}
       no_log: true
@@ -116,10 +116,11 @@ def test_no_secret_reaches_a_file(project: Path, monkeypatch: pytest.MonkeyPatch
         seen.append(event)
         during.extend(str(path) for path in project.rglob("*") if path.is_file() and b"-plain" in path.read_bytes())
 
+    (project / "hosts.ini").write_text(INVENTORY + f"[all:vars]\napi_key={CANARY}-inventory\n")
     result = launch(request(project, db_password=f"{CANARY}-variable", hidden=f"{CANARY}-hidden"), listen)
     assert result.exit_code == 0, result.error
     assert CANARY not in json.dumps(seen)
-    assert "******** ********" in json.dumps(seen)  # it was said, and masked
+    assert "******** ******** ********" in json.dumps(seen)  # it was said, and masked
     assert [str(path) for path in (project / "var").rglob("*") if path.is_file() and CANARY in path.read_text()] == []
     assert during == []
     left = sorted(path.name for path in (project / "var" / "runs" / result.run_id).iterdir())
