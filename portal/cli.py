@@ -9,7 +9,7 @@ Exit codes are ansible-playbook's (0, 1, 2, 4, 5), and 10 gate refused, 11 anoth
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +17,11 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import PROJECT
-from .actions import ACTIONS, Action
+from . import cli_runs, cli_users
+from .options import DEFAULT_INVENTORY, Inventory, Json, PlanName, group
+from .options import plan as plan_named
 
 BAD_OPTIONS = 5
-DEFAULT_INVENTORY = PROJECT / "var" / "lab" / "inventory"
 _UsageError: Any = typer.BadParameter.__base__  # typer has no public name for it
 
 
@@ -54,34 +54,22 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
-def _app(help_text: str, **options: Any) -> typer.Typer:
-    return typer.Typer(
-        help=help_text, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None, **options
-    )
-
-
-app = _app("Bring a company's workloads home from the DR site, without losing an acknowledged write.", cls=Commands)
-plan_app = _app("Plans: validate and show them.")
-site_app = _app("Sites: list and test them.")
-run_app = _app("Run an action on a plan.")
-schema_app = _app("The schema of plan files.")
-lab_app = _app("The lab: two real sites on this machine.")
-for name, part in (("plan", plan_app), ("site", site_app), ("run", run_app), ("schema", schema_app), ("lab", lab_app)):
+app = group("Bring a company's workloads home from the DR site, without losing an acknowledged write.", cls=Commands)
+plan_app = group("Plans: validate and show them.")
+site_app = group("Sites: list and test them.")
+db_app = group("The store: bring it to this program's version.")
+schema_app = group("The schema of plan files.")
+lab_app = group("The lab: two real sites on this machine.")
+for name, part in (
+    ("plan", plan_app),
+    ("site", site_app),
+    ("run", cli_runs.app),
+    ("db", db_app),
+    ("user", cli_users.app),
+    ("schema", schema_app),
+    ("lab", lab_app),
+):
     app.add_typer(part, name=name)
-
-Inventory = Annotated[
-    Path, typer.Option("--inventory", "-i", envvar="XDR_INVENTORY", help="The environment's inventory.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-PlanName = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
-
-
-def _plan(name: str, inventory: Path) -> Mapping[str, Any]:
-    """The compiled plan. Raises XdrError for a name the environment does not have."""
-    from .plan_view import one_plan
-
-    return one_plan(name, inventory)
-
 
 # -- plan ------------------------------------------------------------------------------------------------------
 
@@ -100,7 +88,7 @@ def plan_show(name: PlanName, inventory: Inventory = DEFAULT_INVENTORY, as_json:
     """Show a plan with its order of groups."""
     from . import plan_view, render
 
-    found = _plan(name, inventory)
+    found = plan_named(name, inventory)
     if as_json:
         render.show_json(found)
     else:
@@ -138,54 +126,7 @@ def site_test(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -
     raise typer.Exit(document["exit_code"])
 
 
-# -- run, status -----------------------------------------------------------------------------------------------
-
-Check = Annotated[bool, typer.Option("--check", help="Change nothing; show what would change.")]
-Attestation = Annotated[
-    str, typer.Option("--attest-primary-is-off", metavar="TEXT", help="Who saw that the primary site is off, and how. It is kept for good.")
-]
-
-
-def _run(action: str, plan: str, inventory: Path, *, check: bool, as_json: bool, attestation: str = "") -> None:
-    from . import render
-    from .actions import execute, request
-    from .results import refusal
-
-    try:
-        _plan(plan, inventory)
-        wanted = request(action, plan, inventory, check=check, attestation=attestation)
-        with render.watching(f"{action} {plan}" + " (check)" * check) as listener:
-            result = execute(wanted, listener)
-    except XdrError as error:
-        if as_json:
-            render.show_json(refusal(action, plan, error))
-        raise
-    if as_json:
-        render.show_json(result.to_json())
-    if result.ok and not as_json:
-        typer.echo(render.summary(result))
-    if not result.ok:
-        render.complain(result.error)
-    raise typer.Exit(result.exit_code)
-
-
-def _command(action: Action) -> Callable[..., None]:
-    def command(plan: PlanName, inventory: Inventory = DEFAULT_INVENTORY, check: Check = False, as_json: Json = False) -> None:
-        _run(action.name, plan, inventory, check=check, as_json=as_json)
-
-    return command
-
-
-for _action in ACTIONS.values():
-    if _action.name not in ("failover", "status", "site-test"):
-        run_app.command(_action.name, help=_action.help)(_command(_action))
-
-
-@run_app.command("failover", help=ACTIONS["failover"].help)
-def run_failover(
-    plan: PlanName, attestation: Attestation = "", inventory: Inventory = DEFAULT_INVENTORY, check: Check = False, as_json: Json = False
-) -> None:
-    _run("failover", plan, inventory, check=check, as_json=as_json, attestation=attestation)
+# -- status ----------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -198,13 +139,47 @@ def status(
     from . import plan_view, render
     from . import status as states
 
-    known = {plan: _plan(plan, inventory)} if plan else plan_view.all_plans(inventory)
+    known = {plan: plan_named(plan, inventory)} if plan else plan_view.all_plans(inventory)
     documents = [states.read(name, inventory) for name in known]
     if as_json:
         render.show_json(documents[0] if plan else documents)
     else:
         render.show(states.render(documents, {name: plan_view.site_names(one) for name, one in known.items()}))
     raise typer.Exit(states.exit_code(documents))
+
+
+# -- portal, worker, store -------------------------------------------------------------------------------
+
+
+@app.command()
+def worker(inventory: Inventory = DEFAULT_INVENTORY) -> None:
+    """Work on the runs that are asked for, replicate every plan on its interval, and look after plans and sites."""
+    from .worker.worker import serve
+
+    raise typer.Exit(serve(inventory))
+
+
+@app.command()
+def portal(
+    inventory: Inventory = DEFAULT_INVENTORY,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="The port to listen on.")] = 8300,
+) -> None:
+    """Serve the portal's pages. The first start makes the user admin and prints its password."""
+    from .web.server import serve
+
+    raise typer.Exit(serve(inventory, host=host, port=port))
+
+
+@db_app.command("upgrade")
+def db_upgrade(inventory: Inventory = DEFAULT_INVENTORY) -> None:
+    """Bring the store to this program's version; end worker and portal first, and make a copy."""
+    from . import var_folder
+    from .store import Store, migration
+    from .store.engine import url_of
+
+    before, after = migration.upgrade(Store(url_of(var_folder(inventory))))
+    typer.echo(f"the store has version {after}" + (f", it had {before}" if before not in (None, after) else ""))
 
 
 # -- schema, lab, demo, test -----------------------------------------------------------------------------------

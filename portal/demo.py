@@ -23,19 +23,23 @@ from ansible_collections.xdr.failback.plugins.module_utils.durable import locked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View, derive
 
-from . import measure, render, units
-from .actions import execute, request
+from . import following, measure, render, units, var_folder
+from .actions import asked, execute, request
 from .lab import orders
 from .lab.client import Client
 from .lab.lab import Lab
 from .plan_view import one_plan
+from .services import Services
+from .store import Store, accounts, runs
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .events import Listener
     from .results import RunResult
 
 PLAN = "webshop"
+USER = "demo"
 ATTENDED, UNATTENDED = "lab", "demo"  # two labs: a run without a person never takes away what a person works with
 RATE = 25  # orders a second: an outage is seen to 40 ms
 WRITE = 0.3  # seconds for which the client writes between two events
@@ -51,7 +55,7 @@ def play(*, unattended: bool, as_json: bool) -> int:
     on = render.console(stderr=as_json)
     keep = not unattended  # after a failure too: a person will want to look
     with _interruptible(), _alone(lab):
-        story = Story(lab, on)
+        story = Story(lab, on, portal=not unattended)
         try:
             document = story.play()
         except Interrupted:
@@ -72,6 +76,7 @@ def take_down() -> int:
     """End what an earlier demo left, of either kind."""
     for name in (ATTENDED, UNATTENDED):
         lab = Lab.create(name)
+        Services(lab.inventory, var_folder(lab.inventory)).stop()
         if lab.root.exists():
             lab.down()
     render.console().print("The demo's lab is down")
@@ -112,13 +117,17 @@ def _alone(lab: Lab) -> Iterator[None]:
 
 @dataclass
 class Story:
+    """``portal``: worker and portal run beside it, and what it does is asked of the worker, for a person to watch."""
+
     lab: Lab
     on: Console
+    portal: bool = False
     runs: list[dict[str, Any]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.client = Client("", self.lab.inventory.parent / "orders.jsonl")
+        self.services = Services(self.lab.inventory, var_folder(self.lab.inventory))
 
     def play(self) -> dict[str, Any]:
         """The whole story as the document that ``--json`` prints."""
@@ -147,16 +156,27 @@ class Story:
         """End the client, and unless the lab is to be kept, everything else that was started."""
         self.client.stop()
         if not keep:
+            self.services.stop()
             self.lab.down()
 
     # -- the chapters ----------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         self._tell("Building two sites, frankfurt and amsterdam, and a witness beside them")
-        self.lab.down()  # whatever an earlier story left
+        self.services.stop()  # whatever an earlier story left
+        self.lab.down()
         self.lab.up()
         self.client = Client(self.lab.balancer_url, self.lab.inventory.parent / "orders.jsonl", rate=RATE)
         self.client.log.unlink(missing_ok=True)
+        if self.portal:
+            self._open_portal()
+
+    def _open_portal(self) -> None:
+        store = following.open_store(self.lab.inventory)
+        runs.abandon(store, PLAN, ())  # of a lab that is gone
+        password = _password(store)
+        address = self.services.start()
+        self._tell(f"[bold]The portal is open: {address}[/], log in as {USER} with the password {password}")
 
     def _protect(self) -> None:
         self._tell("The web shop starts in frankfurt, and a client begins to order through the load balancer")
@@ -216,12 +236,18 @@ class Story:
     # -- its means -------------------------------------------------------------------------------------------
 
     def _run(self, action: str, *, attestation: str = "") -> RunResult:
-        wanted = request(action, PLAN, self.lab.inventory, attestation=attestation)
-        self.runs.append({"action": action, "run_id": wanted.run_id})
         with render.watching(f"  xdr run {action} {PLAN}", self.on) as listener:
-            result = execute(wanted, listener)
-        self.runs[-1].update(exit_code=result.exit_code, seconds=result.seconds, changed=result.changed, state=result.state)
+            result = self._ask(action, attestation, listener) if self.portal else self._execute(action, attestation, listener)
+        told = ("exit_code", "seconds", "changed", "state")
+        self.runs.append({"action": action, "run_id": result.run_id, **{name: getattr(result, name) for name in told}})
         return _well(result)
+
+    def _ask(self, action: str, attestation: str, listener: Listener) -> RunResult:
+        wanted = asked(action, PLAN, by=following.me(), origin="command line", attestation=attestation)
+        return following.execute(following.open_store(self.lab.inventory), self.lab.inventory, wanted, listener)
+
+    def _execute(self, action: str, attestation: str, listener: Listener) -> RunResult:
+        return execute(request(action, PLAN, self.lab.inventory, attestation=attestation), listener)
 
     def _state(self) -> View:
         """State, owner and epoch as the hosts' own records say, read from their files."""
@@ -242,6 +268,13 @@ class Story:
 
     def _tell(self, text: str) -> None:
         self.on.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}")
+
+
+def _password(store: Store) -> str:
+    """A fresh one for the demo's user."""
+    if USER in {user.name for user in accounts.all_users(store)}:
+        return accounts.set_password(store, USER)
+    return accounts.add(store, USER, accounts.Role.dr_admin)
 
 
 def _well(result: RunResult) -> RunResult:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import units
@@ -16,7 +17,7 @@ from .board import Board, Lines
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from .events import Listener
+    from .events import Event, Listener
     from .results import RunResult
 
 
@@ -30,9 +31,12 @@ def console(*, stderr: bool = True) -> Console:
 
 
 @contextlib.contextmanager
-def watching(title: str, on: Console | None = None) -> Iterator[Listener]:
-    """Shows a run while it lasts; gives what takes its events."""
+def watching(title: str, on: Console | None = None, *, whole: bool = False) -> Iterator[Listener]:
+    """Shows a run while it lasts; gives what takes its events. ``whole``: each event that says something as a line."""
     on = on or console()
+    if whole:
+        yield lambda event: _tell(told(event))
+        return
     if not on.is_terminal:
         yield Lines(lambda text: print(text, file=sys.stderr, flush=True), title).add
         return
@@ -41,6 +45,34 @@ def watching(title: str, on: Console | None = None) -> Iterator[Listener]:
     board = Board(title)
     with Live(get_renderable=board.render, console=on, refresh_per_second=4):
         yield board.add
+
+
+def told(event: Event) -> str:
+    """An event as a line of a log; empty for one that says nothing to a person."""
+    at = datetime.fromtimestamp(event["at"]).strftime("%H:%M:%S")
+    match event["kind"]:
+        case "started":
+            text = f"{event['action']} {event['plan']}: run {event['run']}"
+        case "task":
+            text = f"— {event['task']}"
+        case "result" if event["status"] != "skipped":
+            text = f"  {event['host']}: {event['status']} {event.get('msg') or ''}".rstrip()
+        case "message":
+            text = f"  {event['level']}: {event['text']}"
+        case "progress" if event["what"] == "resource":
+            text = f"  {event['host']}: {event['resource']}: {event['state']}"
+        case "progress" if event["what"] == "bytes":
+            text = f"  {event['host']}: volume {event['volume']}: {units.size(event['done'])} of {units.size(event['total'])}"
+        case "ended":
+            text = f"ended with {event['exit_code']}" + (f": {event['error']}" if event["error"] else "")
+        case _:
+            return ""
+    return f"{at}  {text}"
+
+
+def _tell(line: str) -> None:
+    if line:
+        print(line, file=sys.stderr, flush=True)
 
 
 def summary(result: RunResult) -> str:

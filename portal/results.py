@@ -35,7 +35,11 @@ class Step:
         return round(self.end - self.begin, 3)
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "seconds": self.seconds, "result": self.result}
+        return {**asdict(self), "seconds": self.seconds}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Step:
+        return cls(**{name: document[name] for name in ("name", "begin", "end", "result")})
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class RunResult:
     view: dict[str, Any] | None = None
     state: str = ""
     reason: str = ""  # why there was nothing to do
+    killed: bool = False  # ansible-playbook died by a signal that its launcher did not send
 
     @property
     def ok(self) -> bool:
@@ -77,6 +82,14 @@ class RunResult:
 
     def step(self, name: str) -> Step | None:
         return next((step for step in self.steps if step.name == name), None)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> RunResult:
+        """The opposite of to_json; what is missing (of a run that was never launched) is empty."""
+        whole = {"stopped": False, "seconds": 0.0, "changed": 0, **document}
+        whole["steps"] = [Step.from_json(one) for one in document.get("steps", [])]
+        whole["failures"] = [Failure(**one) for one in document.get("failures", [])]
+        return cls(**whole)
 
     def to_json(self) -> dict[str, Any]:
         document = asdict(self)
@@ -162,6 +175,7 @@ class Collector:
             view=self.view,
             state=self.state,
             reason=self.reason,
+            killed=died_by_signal(rc) and not stopped,
         )
 
     def _error(self, code: int, rc: int | None, cause: Failure | None, stopped: bool) -> str:
@@ -193,6 +207,11 @@ def exit_code(rc: int | None, cause: Failure | None, stopped: bool) -> int:
     if cause is None:
         return rc if rc in _PLAYBOOK_CODES else 1
     return EXIT_CODES.get(cause.code, 4 if cause.unreachable else FAILED)
+
+
+def died_by_signal(rc: int | None) -> bool:
+    """ansible-runner knows no exit code then; 99 is ansible-playbook's own for SIGINT."""
+    return rc is None or rc == 99 or 128 < rc < 160
 
 
 def code_of(error: XdrError) -> int:

@@ -176,18 +176,26 @@ def begin(store: Store, run_id: str, worker: str) -> int:
 
 def finish(store: Store, run_id: str, result: Mapping[str, Any]) -> None:
     """Record how it ended; a second time changes nothing. ``result``: exit_code, code, error and whatever else a RunResult has."""
-    ended = {"status": "ended", "ended_at": time.time(), "result": dict(result)}
-    ended |= {name: result[name] for name in ("exit_code", "code", "error")}
     with store.writing() as connection:
-        connection.execute(table.update().where(table.c.id == run_id, table.c.status != "ended").values(**ended))
+        connection.execute(table.update().where(table.c.id == run_id, table.c.status != "ended").values(**_ended(result)))
+
+
+def _ended(result: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: result[name] for name in ("exit_code", "code", "error")}
+    return {"status": "ended", "ended_at": time.time(), "result": dict(result), **own}
+
+
+def _never_begun(by: str) -> dict[str, Any]:
+    error = f"the run was stopped by {by} before it had begun; nothing was changed"
+    return {"exit_code": 1, "code": "stopped", "error": error, "stopped": True}
 
 
 ABANDONED = "the process that worked on it died, and another command took its place; what it had finished is marked in the sites' records"
 
 
 def abandon(store: Store, plan: str, living: Iterable[str]) -> list[str]:
-    """End the runs of a plan that no living worker works on, so that the next one can begin; their ids."""
-    left = [run for run in unended(store) if run.plan == plan and run.worker not in living]
+    """End the runs of a plan that a worker had begun which is not among the living, so that the next one can begin; their ids."""
+    left = [run for run in unended(store) if run.plan == plan and run.worker and run.worker not in living]
     for run in left:
         finish(store, run.id, {"exit_code": 1, "code": "abandoned", "error": ABANDONED})
     return [run.id for run in left]
@@ -195,6 +203,8 @@ def abandon(store: Store, plan: str, living: Iterable[str]) -> list[str]:
 
 def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Run:
     """Give the active run a message, ``stop`` or ``rollback``; the last one counts, but a rollback is not taken back.
+
+    A run that no worker has begun is stopped at once.
 
     Raises XdrError: usage (no such run), wrong_state (it has ended, or it is none that can be rolled back).
     """
@@ -209,6 +219,8 @@ def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Ru
                 raise XdrError(
                     f"run {run.id} is a {run.action}, only a failback is rolled back", where=f"plan {run.plan}", code="wrong_state"
                 )
+            if message == STOP and run.status == "queued":
+                connection.execute(table.update().where(table.c.id == run_id).values(**_ended(_never_begun(by))))
             if run.message != ROLLBACK:
                 connection.execute(table.update().where(table.c.id == run_id).values(message=message, message_by=by))
             audit.write(connection, by, origin, message, subject, "")

@@ -34,6 +34,11 @@ class Worker:
         beating = time.time() - self.seen_at < DEAD_AFTER
         return beating and (self.host != socket.gethostname() or process(self.pid) is not None)
 
+    @property
+    def serves(self) -> bool:
+        """Whether it executes whatever run is requested."""
+        return ONCE not in self.id
+
 
 def beat(store: Store, worker: Worker) -> None:
     """Tell that it lives now."""

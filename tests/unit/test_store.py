@@ -158,8 +158,17 @@ def test_a_cycle_gives_way(store: Store) -> None:
     assert [one.action for one in audit.latest(store)] == ["failback"]  # nobody asked for the cycle
 
 
+def test_a_queued_run_is_stopped_at_once(store: Store) -> None:
+    runs.request(store, run(1))
+    stopped = runs.send(store, "r1", runs.STOP, by="bob", origin="portal")
+    assert (stopped.status, stopped.exit_code, stopped.code) == ("ended", 1, "stopped")
+    assert stopped.error == "the run was stopped by bob before it had begun; nothing was changed"
+    assert runs.begin(store, "r1", "w1") == 0
+
+
 def test_messages(store: Store) -> None:
     runs.request(store, run(1))
+    runs.begin(store, "r1", "w1")
     assert runs.send(store, "r1", runs.STOP, by="bob", origin="portal").message == "stop"
     assert runs.send(store, "r1", runs.ROLLBACK, by="cid", origin="portal").message_by == "cid"
     assert runs.send(store, "r1", runs.STOP, by="bob", origin="portal").message == "rollback"
@@ -176,6 +185,7 @@ def test_messages(store: Store) -> None:
 
 def test_runs_of_the_dead_are_abandoned(store: Store) -> None:
     runs.request(store, run(1))
+    assert runs.abandon(store, "webshop", []) == []  # it waits for a worker
     runs.begin(store, "r1", "hv-0")
     assert runs.abandon(store, "webshop", ["hv-0"]) == []
     assert runs.abandon(store, "other", []) == []

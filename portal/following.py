@@ -1,0 +1,101 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Asks for a run and follows it in the store; where no worker is alive, one is lent to it."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import var_folder
+from .events import Listener
+from .results import RunResult
+from .store import Store, events, runs, workers
+from .store.engine import url_of
+from .store.runs import Run
+from .worker import slot
+
+EVERY = 0.15  # seconds between two looks at the store
+
+
+def open_store(inventory: Path) -> Store:
+    """The environment's store. Raises XdrError: store_older, store_newer."""
+    return Store.open(url_of(var_folder(inventory)))
+
+
+def me() -> str:
+    """Who asks, for the audit trail: the account of this machine."""
+    return getpass.getuser()
+
+
+def execute(store: Store, inventory: Path, wanted: Run, on_event: Listener) -> RunResult:
+    """Request the run and follow it to its end. Ctrl-C stops a run that this process works on, and leaves any other alone.
+
+    Raises XdrError, code run_active; KeyboardInterrupt where the run goes on in a worker.
+    """
+    var = var_folder(inventory)
+    if not slot.serving(store, var):
+        runs.abandon(store, wanted.plan, [worker.id for worker in workers.known(store) if not slot.dead(store, var, worker.id)])
+    run = runs.request(store, wanted)
+    with _interruptible(), _worker(store, inventory, run) as lent:
+        while True:
+            try:
+                return result_of(follow(store, run.id, on_event))
+            except KeyboardInterrupt:
+                if not lent:
+                    raise
+                runs.send(store, run.id, runs.STOP, by=run.requested_by, origin=run.origin)
+
+
+def follow(store: Store, run_id: str, on_event: Listener) -> Run:
+    """Hand on each event as it comes, until the run has ended."""
+    seq = 0
+    while True:
+        run = runs.get(store, run_id)
+        batch = events.after(store, run_id, seq)
+        for event in batch:
+            seq = event["seq"]
+            on_event(event)
+        if run.ended and not batch:
+            return run
+        if not batch:
+            time.sleep(EVERY)
+
+
+def result_of(run: Run) -> RunResult:
+    """How a run that has ended came out."""
+    told = dict(run.result or {"exit_code": run.exit_code, "code": run.code, "error": run.error})
+    return RunResult.from_json({**told, "run_id": run.id, "action": run.action, "plan": run.plan})
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP are heard as Ctrl-C is."""
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _worker(store: Store, inventory: Path, run: Run) -> Iterator[bool]:
+    """Whether a worker had to be lent: then one works in this process for as long as the run lasts."""
+    if slot.serving(store, var_folder(inventory)):
+        yield False
+        return
+    from .worker.worker import run_one  # only here, because it brings paramiko along
+
+    thread = threading.Thread(target=run_one, args=(inventory, run.id), name="worker")
+    thread.start()
+    try:
+        yield True
+    finally:
+        thread.join()

@@ -1,0 +1,90 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The course of a run: what comes after what has been launched so far. No reading, no writing: the same answer after any death."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..results import ON_FROM_THERE
+from ..store.runs import ROLLBACK, STOP, Run
+
+KILLED_MOST = 3  # how often ansible-playbook may be killed
+LAUNCHED_MOST = 10  # in all: a run whose worker dies each time is not launched for ever
+
+Result = Mapping[str, Any]  # RunResult.to_json()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """``why`` is for the reader of the events; ``heeds``: a message may still end it."""
+
+    action: str
+    why: str = ""
+    heeds: bool = True
+
+
+@dataclass(frozen=True)
+class Ended:
+    result: Result
+
+
+def next_step(run: Run, results: Sequence[Result | None]) -> Launch | Ended:
+    """``results``: one for each launch so far, None where its launcher died before it could say."""
+    if not results:
+        return Ended(_stopped(run, "before it had begun; nothing was changed")) if run.message else Launch(run.action)
+    last = results[-1]
+    if last is None or last["stopped"] or last.get("killed"):
+        return _broken_off(run, results, last)
+    return _ended_by_itself(run, results, last)
+
+
+def _broken_off(run: Run, results: Sequence[Result | None], last: Result | None) -> Launch | Ended:
+    killed = bool(last and last.get("killed"))
+    if run.message == STOP:
+        return Ended(_stopped(run, f". {ON_FROM_THERE}", last))
+    if last and killed and sum(bool(one and one.get("killed")) for one in results) >= KILLED_MOST:
+        return Ended({**last, "action": run.action})
+    if len(results) >= LAUNCHED_MOST:
+        return Ended(_result(run, "gave_up", f"the run was launched {len(results)} times and broken off each time. {ON_FROM_THERE}", last))
+    if run.message == ROLLBACK and not _refused(results):
+        return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
+    why = "ansible-playbook was killed" if killed else "the worker that had the run ended"
+    return Launch(run.action, f"{why}; launched again", heeds=not _refused(results))
+
+
+def _ended_by_itself(run: Run, results: Sequence[Result | None], last: Result) -> Launch | Ended:
+    if last["action"] != run.action:  # the rollback that was asked for
+        if _refused([last]):
+            return Launch(run.action, f"a rollback is not possible any more, the {run.action} goes on: {last['error']}", heeds=False)
+        return Ended(_rolled_back(run, last))
+    if run.message == ROLLBACK and last["exit_code"] == 0:
+        return Ended({**last, "reason": f"the rollback that {run.message_by} asked for came too late"})
+    if run.message == ROLLBACK and not _refused(results):
+        return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
+    return Ended(last)
+
+
+def _refused(results: Sequence[Result | None]) -> bool:
+    """Whether a rollback found that the way back is closed: the failback has to be finished."""
+    return any(one and one["action"] == ROLLBACK and one["code"] in ("gate_refused", "wrong_state") for one in results)
+
+
+def _rolled_back(run: Run, last: Result) -> Result:
+    if last["exit_code"]:
+        return {**last, "action": run.action, "error": f"the rollback that {run.message_by} asked for did not end well: {last['error']}"}
+    reason = f"the failback was rolled back, as {run.message_by} asked: the services run on the DR site"
+    return {**last, "action": run.action, "code": "rolled_back", "reason": reason}
+
+
+def _stopped(run: Run, how: str, last: Result | None = None) -> Result:
+    gap = "" if how.startswith(".") else " "
+    return {**_result(run, "stopped", f"the run was stopped by {run.message_by}{gap}{how}", last), "stopped": True}
+
+
+def _result(run: Run, code: str, error: str, last: Result | None = None) -> Result:
+    empty = {"stopped": False, "seconds": 0.0, "changed": 0, "steps": [], "failures": [], "results": []}
+    own = {"run_id": run.id, "action": run.action, "plan": run.plan, "exit_code": 1, "code": code, "error": error}
+    return {**empty, **(last or {}), **own}

@@ -1,0 +1,265 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Carries out one run: launches its playbooks, one after another, until the run's course (course.py) has ended.
+
+Everything here may be repeated after a death at any point: what was launched is told by the run's row and the launches' folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from .. import actions, plan_view
+from .. import runs as folders
+from ..events import Event, Listener
+from ..results import RunResult, code_of
+from ..runs import RunRequest
+from ..store import Store, events, runs
+from ..store.runs import Run
+from .course import Ended, Launch, Result, next_step
+from .ledger import Leaving, Ledger, insist, of_interest
+
+LISTEN = 0.3  # seconds between two looks for a message
+WAIT = 0.1
+
+Prepare = Callable[[Run, Path], RunRequest]
+log = logging.getLogger("xdr.worker")
+
+
+def requested(run: Run, inventory: Path) -> RunRequest:
+    """The launch of a run's playbook. Raises XdrError for an environment that is not there or has a plan that is invalid."""
+    plan = "" if run.plan == actions.ALL_PLANS else run.plan
+    if plan:
+        plan_view.one_plan(plan, inventory)
+    else:
+        plan_view.all_plans(inventory)
+    return actions.request(run.action, plan, inventory, attestation=run.arguments.get("attestation", ""), check=run.check)
+
+
+def launch_id(run: Run, attempt: int) -> str:
+    return run.id if attempt == 1 else f"{run.id}-{attempt}"
+
+
+@dataclass
+class Executor:
+    """``ending`` is set when the worker is to end: playbooks are ended, their runs left to the next worker."""
+
+    store: Store
+    inventory: Path
+    var: Path
+    worker: str
+    ending: threading.Event
+    prepare: Prepare = requested
+    on_event: Listener | None = None
+    on_end: Callable[[Run, RunResult | None], None] | None = None
+
+    def execute(self, run_id: str) -> None:
+        """To its end; a run that has ended is left alone. Raises Leaving."""
+        with self._only_here(run_id):
+            run = self.patiently(lambda: runs.get(self.store, run_id))
+            if run.ended:
+                return
+            log.info("run %s: %s of plan %s", run.id, run.action, run.plan)
+            execution = _Execution(self, run)
+            document = execution.whole()
+            self._conclude(run, document)
+        if self.on_end:
+            self.on_end(run, execution.newest)
+
+    def patiently(self, what: Callable[[], Any]) -> Any:
+        return insist(what, self.ending)
+
+    def _conclude(self, run: Run, document: Result) -> None:
+        """Tell the end as the run's last event, once, and in its row."""
+        kept = {**document, "results": [], "view": None, "steps": []} if run.cycle and not document["exit_code"] else document
+        ended = {"kind": "ended", "at": round(time.time(), 3), "exit_code": document["exit_code"], "error": document["error"]}
+
+        def tell() -> None:
+            last = events.last(self.store, run.id)
+            newest = events.after(self.store, run.id, last - 1) if last else []
+            if not newest or newest[-1]["kind"] != "ended":
+                events.append(self.store, run.id, [ended])
+            runs.finish(self.store, run.id, kept)
+
+        self.patiently(tell)
+        if self.on_event:
+            self.on_event({"seq": 0, "run": run.id, **ended})
+        log.info("run %s ended with %s %s", run.id, document["exit_code"], document["error"])
+
+    @contextlib.contextmanager
+    def _only_here(self, run_id: str) -> Iterator[None]:
+        """One execution of a run on this machine: another, of a queue that was told twice, waits and then finds that it has ended."""
+        path = self.var / "worker" / f"run-{run_id}.lock"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _locked(fd):
+                if self.ending.wait(WAIT):
+                    raise Leaving
+            yield
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+class _Execution:
+    """One run in the hands of this worker."""
+
+    def __init__(self, executor: Executor, run: Run) -> None:
+        self._by, self._run = executor, run
+        self._keep = of_interest(run)
+        self.newest: RunResult | None = None  # of the last launch, if that was made here
+
+    def whole(self) -> Result:
+        """Raises Leaving."""
+        began = time.monotonic()
+        try:
+            return self._launches()
+        except XdrError as error:
+            return self._refused(code_of(error), error.code, error.sentence(), began)
+        except Exception as error:
+            log.exception("run %s broke", self._run.id)
+            return self._refused(1, "broken", f"the worker could not carry out the run: {error!r}", began)
+
+    def _refused(self, exit_code: int, code: str, error: str, began: float) -> Result:
+        run = self._run
+        seconds = round(time.monotonic() - began, 3)
+        result = RunResult(run.id, run.action, run.plan, exit_code, code, error, stopped=False, seconds=seconds, changed=0)
+        return result.to_json()
+
+    def _launches(self) -> Result:
+        for number in itertools.count():
+            run = self._run = self._by.patiently(lambda: runs.get(self._by.store, self._run.id))
+            if run.ended:  # somebody gave it up meanwhile
+                return self._refused(run.exit_code or 0, run.code, run.error, time.monotonic())
+            self._settle(run)
+            if number == 0 and run.attempts:
+                self._catch_up(run)
+            step = next_step(run, [_result_of(self._folder(run, attempt)) for attempt in range(1, run.attempts + 1)])
+            if isinstance(step, Ended):
+                return step.result
+            if self._by.ending.is_set():
+                raise Leaving
+            if step.why:
+                self._tell(step.why)
+            self._launch(run, step)
+        raise AssertionError("every course ends")
+
+    def _folder(self, run: Run, attempt: int) -> Path:
+        return self._by.var / "runs" / launch_id(run, attempt)
+
+    def _settle(self, run: Run) -> None:
+        """End what an earlier launch has left running. Raises XdrError for a process that cannot be ended."""
+        for attempt in range(1, run.attempts + 1):
+            folder = self._folder(run, attempt)
+            document = read_json(folder / "result.json")
+            if folder.exists() and (document is None or document.get("killed")):
+                folders.stop(folder, folders.GRACE)
+            if folder.exists() and document is None:
+                folders.finish(folder, {"run_id": folder.name, "plan": run.plan, "action": run.action, "outcome": "abandoned"})
+
+    def _catch_up(self, run: Run) -> None:
+        """Store the events of the last launch that its worker, when it died, had written to the launch's file only."""
+        told = [event for event in _events_of(self._folder(run, run.attempts)) if self._keep(event)]
+        stored = self._by.patiently(lambda: _stored(self._by.store, run.id, launch_id(run, run.attempts)))
+        if told[stored:]:
+            missed = [_marked(event) for event in told[stored:]]
+            self._by.patiently(lambda: events.append(self._by.store, run.id, missed))
+
+    def _tell(self, text: str) -> None:
+        event = {"kind": "message", "level": "warning", "at": round(time.time(), 3), "text": text}
+        self._by.patiently(lambda: events.append(self._by.store, self._run.id, [event]))
+        if self._by.on_event:
+            self._by.on_event({"seq": 0, "run": self._run.id, **event})
+
+    def _launch(self, run: Run, step: Launch) -> None:
+        attempt = self._by.patiently(lambda: runs.begin(self._by.store, run.id, self._by.worker))
+        if not attempt:
+            return
+        other = step.action != run.action
+        wanted = self._by.prepare(replace(run, action=step.action, arguments={} if other else run.arguments), self._by.inventory)
+        wanted = replace(wanted, run_id=launch_id(run, attempt))
+        stop = threading.Event()
+        with Ledger(self._by.store, run.id, self._by.ending) as ledger, self._listening(step.heeds, stop):
+
+            def on_event(event: Event) -> None:
+                if self._keep(event):
+                    ledger.add(_marked(event))
+                    if self._by.on_event:
+                        self._by.on_event(event)
+
+            self.newest = actions.execute(wanted, on_event, stop)
+
+    @contextlib.contextmanager
+    def _listening(self, heeds: bool, stop: threading.Event) -> Iterator[None]:
+        """Set ``stop`` when the run gets a message or the worker is to end."""
+        over = threading.Event()
+
+        def listen() -> None:
+            while not over.wait(LISTEN):
+                if self._by.ending.is_set() or (heeds and self._message()):
+                    stop.set()
+                    return
+
+        thread = threading.Thread(target=listen, name=f"message-{self._run.id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _message(self) -> str:
+        try:
+            return runs.message(self._by.store, self._run.id)
+        except Exception as error:  # it is asked again in a moment
+            log.warning("the store does not answer: %s", error)
+            return ""
+
+
+def _result_of(folder: Path) -> Result | None:
+    """None where the launch has no result of its own: its launcher died."""
+    document = read_json(folder / "result.json")
+    return document if document and "exit_code" in document else None
+
+
+def _events_of(folder: Path) -> list[Event]:
+    with contextlib.suppress(FileNotFoundError):
+        whole = (folder / "events.jsonl").read_text(encoding="utf-8").rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+    return []
+
+
+def _marked(event: Event) -> Event:
+    """The first event of a launch says in the store which launch it is of."""
+    return {**event, "launch": event["run"]} if event["kind"] == "started" else event
+
+
+def _stored(store: Store, run_id: str, launch: str) -> int:
+    """How many events of this launch, the last one so far, the store has."""
+    seq = begun = 0
+    while batch := events.after(store, run_id, seq):
+        seq = batch[-1]["seq"]
+        begun = next((event["seq"] for event in batch if event["kind"] == "started" and event.get("launch") == launch), begun)
+    return seq - begun + 1 if begun else 0

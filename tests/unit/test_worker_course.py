@@ -1,0 +1,97 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What comes next in a run, and when a cycle is due: pure functions, by table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from portal.store.runs import Run
+from portal.worker.course import Ended, Launch, next_step
+from portal.worker.cycles import due
+
+
+def result(action: str = "failback", exit_code: int = 0, **more: Any) -> dict[str, Any]:
+    code = more.pop("code", "")
+    return {"action": action, "exit_code": exit_code, "code": code, "error": "It failed" if exit_code else "", "stopped": False, **more}
+
+
+GOOD, FAILED, STOPPED, KILLED = result(), result(exit_code=2), result(exit_code=1, stopped=True), result(exit_code=1, killed=True)
+UNDONE, CLOSED = result("rollback"), result("rollback", 10, code="gate_refused")
+
+
+@pytest.mark.parametrize(
+    ("message", "results", "action", "heeds"),
+    [
+        ("", [], "failback", True),
+        ("", [None], "failback", True),  # its worker died
+        ("", [STOPPED], "failback", True),  # its worker was asked to end
+        ("", [KILLED], "failback", True),
+        ("", [KILLED, None, KILLED, STOPPED], "failback", True),
+        ("rollback", [STOPPED], "rollback", False),
+        ("rollback", [None], "rollback", False),
+        ("rollback", [KILLED], "rollback", False),
+        ("rollback", [FAILED], "rollback", False),
+        ("rollback", [STOPPED, None], "rollback", False),  # the rollback's own worker died
+        ("rollback", [STOPPED, CLOSED], "failback", False),  # too late: it has to be finished
+        ("rollback", [STOPPED, CLOSED, None], "failback", False),
+    ],
+)
+def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bool) -> None:
+    step = next_step(Run("r", "shop", "failback", message=message, message_by="alice"), results)
+    assert isinstance(step, Launch)
+    assert (step.action, step.heeds) == (action, heeds)
+    assert bool(step.why) == bool(results)
+
+
+@pytest.mark.parametrize(
+    ("message", "results", "exit_code", "code", "says"),
+    [
+        ("", [GOOD], 0, "", ""),
+        ("", [FAILED], 2, "", "It failed"),
+        ("", [None, GOOD], 0, "", ""),
+        ("stop", [], 1, "stopped", "stopped by alice before it had begun"),
+        ("rollback", [], 1, "stopped", "stopped by alice before it had begun"),
+        ("stop", [STOPPED], 1, "stopped", "stopped by alice. What it had finished"),
+        ("stop", [None], 1, "stopped", "stopped by alice. "),
+        ("stop", [GOOD], 0, "", ""),
+        ("stop", [FAILED], 2, "", "It failed"),
+        ("", [KILLED, KILLED, KILLED], 1, "", "It failed"),
+        ("", [None] * 10, 1, "gave_up", "launched 10 times"),
+        ("rollback", [STOPPED, UNDONE], 0, "rolled_back", "rolled back, as alice asked"),
+        ("rollback", [STOPPED, result("rollback", 2)], 2, "", "the rollback that alice asked for did not end well: It failed"),
+        ("rollback", [GOOD], 0, "", "came too late"),
+        ("rollback", [STOPPED, CLOSED, GOOD], 0, "", "came too late"),
+        ("rollback", [STOPPED, CLOSED, FAILED], 2, "", "It failed"),
+    ],
+)
+def test_it_has_ended(message: str, results: list[Any], exit_code: int, code: str, says: str) -> None:
+    step = next_step(Run("r", "shop", "failback", message=message, message_by="alice"), results)
+    assert isinstance(step, Ended)
+    assert (step.result["action"], step.result["exit_code"], step.result["code"]) == ("failback", exit_code, code)
+    assert says in step.result["error"] + step.result.get("reason", "")
+    assert bool(step.result["error"]) == bool(exit_code)
+
+
+CYCLE = Run("c", "shop", "replicate", exclusive=False, origin="schedule")
+MOVE, LOOK = Run("m", "shop", "failback"), Run("l", "shop", "verify-primary", exclusive=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "active", "began", "expected"),
+    [
+        ("ACTIVE", [], None, True),
+        ("READY", [], 70.0, True),
+        ("REVERSING", [LOOK], 69.0, True),
+        ("ACTIVE", [], 70.1, False),
+        ("ACTIVE", [CYCLE], 10.0, False),
+        ("ACTIVE", [MOVE], 10.0, False),
+        ("FAILED_OVER", [], None, False),
+        ("HALTED", [], 10.0, False),
+        ("", [], None, False),  # nobody has looked yet
+    ],
+)
+def test_a_cycle_is_due(state: str, active: list[Run], began: float | None, expected: bool) -> None:
+    assert due(30.0, state, active, began, 100.0) is expected

@@ -1,0 +1,277 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Runs of tiny playbooks carried out by a real worker's process, or by one that is lent: deaths, messages, one run of a plan at a time."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from portal import runs as folders
+from portal.actions import execute
+from portal.processes import Process
+from portal.store import Store, events, runs, workers
+from portal.store.runs import Run
+from portal.worker import slot
+from portal.worker.worker import run_one
+from tests.support import postgresql
+from tests.support.processes import wait_until
+from tests.support.workers import Tiny, ended
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
+    made = Tiny.made(tmp_path)
+    monkeypatch.setenv("XDR_VAR", str(made.var))
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def store(tiny: Tiny) -> Iterator[Store]:
+    opened = tiny.store()
+    yield opened
+    opened.close()
+
+
+def told(store: Store, run: Run) -> list[dict[str, Any]]:
+    """The run's events: numbered without a gap, with one end."""
+    found = events.after(store, run.id)
+    assert [event["seq"] for event in found] == list(range(1, len(found) + 1))
+    assert [event["kind"] for event in found].count("ended") == 1
+    assert found[-1]["kind"] == "ended"
+    return found
+
+
+def launches(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(event["launch"], event["action"]) for event in found if event["kind"] == "started"]
+
+
+def works(tiny: Tiny, run: Run, attempt: int = 1) -> Process:
+    """ansible-playbook, while it works."""
+    tiny.begins(attempt)
+    name = run.id if attempt == 1 else f"{run.id}-{attempt}"
+    child = folders.child_of(tiny.var / "runs" / name)
+    assert child
+    assert child.alive
+    return child
+
+
+# -- lent to one run ---------------------------------------------------------------------------------------------
+
+
+def lent(tiny: Tiny, store: Store, run: Run) -> threading.Thread:
+    thread = threading.Thread(target=run_one, args=(tiny.inventory, run.id), kwargs={"store": store, "prepare": tiny.prepare})
+    thread.start()
+    return thread
+
+
+def test_a_run_and_its_events(tiny: Tiny, store: Store) -> None:
+    run = tiny.asks(store, attestation="I saw it")
+    seen: list[dict[str, Any]] = []
+    done = run_one(tiny.inventory, run.id, seen.append, store=store, prepare=tiny.prepare)
+    assert (done.status, done.exit_code, done.attempts, done.code, done.error) == ("ended", 0, 1, "", "")
+    assert done.result
+    assert [step["name"] for step in done.result["steps"]] == ["one", "two"]
+    found = told(store, run)
+    assert launches(found) == [(run.id, "failback")]
+    assert "I saw it" in str(found)
+    assert [event["kind"] for event in seen] == [event["kind"] for event in found]
+    assert workers.known(store) == []
+    assert slot.dead(store, tiny.var, done.worker)
+
+
+def test_what_fails_is_told(tiny: Tiny, store: Store) -> None:
+    tiny.refuses()
+    done = run_one(tiny.inventory, tiny.asks(store).id, store=store, prepare=tiny.prepare)
+    assert (done.exit_code, done.error) == (2, "It is not to be")
+
+
+def test_what_cannot_be_launched_ends_with_the_sentence(tiny: Tiny, store: Store) -> None:
+    done = run_one(tiny.folder / "nowhere", tiny.asks(store).id, store=store)
+    assert (done.status, done.exit_code, done.code) == ("ended", 5, "usage")
+    assert "there is no such inventory" in done.error
+    (tiny.folder / "playbooks" / "failback.yml").unlink()
+    done = run_one(tiny.inventory, tiny.asks(store).id, store=store, prepare=tiny.prepare)
+    assert "there is no such playbook" in done.error
+
+
+def test_a_stop_before_it_began(tiny: Tiny, store: Store) -> None:
+    run = tiny.asks(store)
+    runs.send(store, run.id, "stop", by="bob", origin="portal")
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert (done.exit_code, done.code, done.attempts, tiny.begun()) == (1, "stopped", 0, 0)
+    assert done.error.startswith("the run was stopped by bob before it had begun")
+
+
+def test_a_stop_while_it_works(tiny: Tiny, store: Store) -> None:
+    tiny.naps()
+    run = tiny.asks(store)
+    thread = lent(tiny, store, run)
+    works(tiny, run)
+    runs.send(store, run.id, "stop", by="bob", origin="portal")
+    done = ended(store, run)
+    thread.join()
+    assert (done.exit_code, done.code, tiny.left()) == (1, "stopped", set())
+    assert "stopped by bob. What it had finished" in done.error
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_rollback_while_it_works(tiny: Tiny, store: Store, refused: bool) -> None:
+    tiny.naps()
+    if refused:
+        tiny.refuses("rollback")
+    run = tiny.asks(store)
+    thread = lent(tiny, store, run)
+    works(tiny, run)
+    runs.send(store, run.id, "rollback", by="bob", origin="portal")
+    done = ended(store, run)
+    thread.join()
+    assert launches(told(store, run)) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
+    assert (done.exit_code, done.action) == (2 if refused else 0, "failback")
+    assert done.result
+    if refused:
+        assert done.error == "the rollback that bob asked for did not end well: It is not to be"
+    else:
+        assert (done.code, done.error, "as bob asked" in done.result["reason"]) == ("rolled_back", "", True)
+
+
+def test_ansible_playbook_killed_is_launched_again(tiny: Tiny, store: Store) -> None:
+    tiny.naps()
+    run = tiny.asks(store)
+    thread = lent(tiny, store, run)
+    for attempt in (1, 2):
+        works(tiny, run, attempt).signal(signal.SIGKILL)
+    works(tiny, run, 3)
+    tiny.wakes()
+    done = ended(store, run)
+    thread.join()
+    assert (done.exit_code, done.attempts, tiny.left()) == (0, 3, set())
+    found = told(store, run)
+    assert [name for name, _ in launches(found)] == [run.id, f"{run.id}-2", f"{run.id}-3"]
+    assert [event["text"] for event in found if event["kind"] == "message"] == ["ansible-playbook was killed; launched again"] * 2
+
+
+def test_a_cycle_stores_little(tiny: Tiny, store: Store) -> None:
+    run = tiny.asks(store, "replicate", by="schedule", origin="schedule")
+    run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert [event["kind"] for event in told(store, run)] == ["started", "ended"]
+
+
+# -- a worker's process ------------------------------------------------------------------------------------------
+
+
+def test_two_workers_on_one_store(tiny: Tiny, store: Store) -> None:
+    with tiny.working(), tiny.working():
+        wait_until(lambda: len(slot.serving(store, tiny.var)) == 2, "both live", 20)
+        tiny.naps()
+        first, other = tiny.asks(store), tiny.asks(store, plan="other")
+        tiny.begins(2)  # two plans at the same time
+        with pytest.raises(XdrError) as caught:
+            tiny.asks(store)
+        assert caught.value.code == "run_active"
+        tiny.wakes()
+        assert [ended(store, run).exit_code for run in (first, other)] == [0, 0]
+
+        tiny.naps("replicate")
+        cycle = tiny.asks(store, "replicate", by="schedule", origin="schedule")
+        tiny.begins(1, "replicate")
+        move = tiny.asks(store)  # which the cycle gives way to
+        done = ended(store, move)
+        given_way = runs.get(store, cycle.id)
+        assert (done.exit_code, given_way.code) == (0, "stopped")
+        assert (done.started_at or 0) >= (given_way.ended_at or 0)
+
+
+def test_a_worker_is_killed_and_started_again(tiny: Tiny, store: Store) -> None:
+    tiny.naps()
+    run = tiny.asks(store)
+    with tiny.working() as worker:
+        child = works(tiny, run)
+        worker.kill()
+        worker.wait(10)
+        assert child.alive  # it outlives its worker
+        assert slot.serving(store, tiny.var) == []
+        again = tiny.worker()
+        try:
+            works(tiny, run, 2)
+            assert not child.alive
+            tiny.wakes()
+            done = ended(store, run)
+        finally:
+            again.kill()
+            again.wait(10)
+    assert (done.exit_code, done.attempts, tiny.begun()) == (0, 2, 2)
+    found = told(store, run)
+    assert launches(found) == [(run.id, "failback"), (f"{run.id}-2", "failback")]
+    assert "the worker that had the run ended; launched again" in str(found)
+
+
+def test_the_runs_of_a_dead_worker_go_on_in_another(tiny: Tiny, store: Store) -> None:
+    tiny.naps()
+    run = tiny.asks(store)
+    with tiny.working() as worker:
+        works(tiny, run)
+        with tiny.working():
+            wait_until(lambda: len(slot.serving(store, tiny.var)) == 2, "both live", 20)
+            worker.kill()
+            worker.wait(10)
+            works(tiny, run, 2)
+            tiny.wakes()
+            done = ended(store, run)
+    assert (done.exit_code, done.attempts, tiny.begun()) == (0, 2, 2)
+    told(store, run)
+
+
+def test_a_worker_that_is_asked_to_end_leaves_its_run(tiny: Tiny, store: Store) -> None:
+    tiny.naps()
+    run = tiny.asks(store)
+    with tiny.working() as worker:
+        child = works(tiny, run)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+    assert not child.alive
+    assert tiny.left() == set()
+    assert (runs.get(store, run.id).status, workers.known(store)) == ("running", [])
+    tiny.wakes()
+    with tiny.working():
+        done = ended(store, run)
+    assert (done.exit_code, done.attempts) == (0, 2)
+    told(store, run)
+    assert "Traceback" not in (tiny.folder / "worker.log").read_text()
+
+
+def test_killed_between_the_end_of_the_playbook_and_the_store(tiny: Tiny, store: Store) -> None:
+    """The launch's folder has the result and all events: it is not launched a second time."""
+    run = tiny.asks(store)
+    runs.begin(store, run.id, "dead-1")
+    execute(replace(tiny.prepare(run, tiny.inventory), run_id=run.id))
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert (done.exit_code, done.attempts, tiny.begun()) == (0, 1, 1)
+    assert launches(told(store, run)) == [(run.id, "failback")]
+
+
+def test_two_workers_on_postgresql(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgresql.server() as url:
+        monkeypatch.setenv("XDR_DATABASE", url)
+        monkeypatch.setenv("XDR_DBOS_DATABASE", url)
+        store = Store.open(url)
+        tiny.naps()
+        with tiny.working() as worker, tiny.working():
+            wait_until(lambda: len(slot.serving(store, tiny.var)) == 2, "both live", 30)
+            run, other = tiny.asks(store), tiny.asks(store, plan="other")
+            tiny.begins(2)
+            worker.kill()
+            worker.wait(10)
+            tiny.wakes()
+            assert [ended(store, one).exit_code for one in (run, other)] == [0, 0]
+            told(store, run)
+        store.close()
+    assert not (tiny.var / "dbos.sqlite").exists()
