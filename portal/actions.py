@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
 from . import var_folder
 from .hosts import Host, load_hosts
 from .runs import RunRequest, new_run_id
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .store.runs import Run
 
 
+LONGEST = 500  # characters of an attestation
 ALL_PLANS = "all-plans"  # what a run over all of them is filed under
 
 
@@ -52,6 +55,13 @@ ACTIONS = {
 }
 
 
+def attested(text: str) -> str:
+    """The attestation, as it may go to Ansible, which would evaluate a template in it. Raises XdrError, code usage."""
+    if len(text) > LONGEST or any(mark in text for mark in ("{{", "{%", "{#")):
+        raise XdrError(f"an attestation is plain text of at most {LONGEST} characters, without {{{{ or {{%", code="usage")
+    return text.strip()
+
+
 def request(
     action: str, plan: str, inventory: Path, *, attestation: str = "", check: bool = False, extra: dict[str, Any] | None = None
 ) -> RunRequest:
@@ -59,7 +69,7 @@ def request(
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
-        variables["xdr_attestation"] = attestation
+        variables["xdr_attestation"] = attested(attestation)
     return RunRequest(
         action=action,
         plan=plan or ALL_PLANS,
@@ -85,7 +95,7 @@ def asked(action: str, plan: str, *, by: str, origin: str, attestation: str = ""
         check=check,
         exclusive=ACTIONS[action].exclusive and not check and origin != SCHEDULE,
         origin=origin,
-        arguments={"attestation": attestation} if attestation else {},
+        arguments={"attestation": attested(attestation)} if attestation else {},
         requested_by=by,
     )
 

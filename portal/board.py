@@ -54,6 +54,7 @@ class Board:
         self.volumes: dict[str, Volume] = {}
         self.resources: dict[str, str] = {}
         self.current: str | None = None
+        self.entered = 0.0  # when the current phase was
         self.over = False
         self._lock = threading.Lock()
 
@@ -73,7 +74,7 @@ class Board:
     def _enter(self, event: Event) -> None:
         if event["step"] != self.current:
             self._close()
-            self.current = event["step"]
+            self.current, self.entered = event["step"], event["at"]
 
     def _result(self, event: Event) -> None:
         if event["status"] == "skipped":

@@ -164,11 +164,21 @@ def portal(
     inventory: Inventory = DEFAULT_INVENTORY,
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="The port to listen on.")] = 8300,
+    certificate: Annotated[Path | None, typer.Option("--certificate", help="PEM file; with it the portal speaks https.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="PEM file of the certificate's private key.")] = None,
+    proxy: Annotated[str, typer.Option("--proxy", help="Addresses of proxies whose X-Forwarded headers are believed.")] = "",
 ) -> None:
     """Serve the portal's pages. The first start makes the user admin and prints its password."""
+    from . import following
+    from .web.auth import first_user
     from .web.server import serve
 
-    raise typer.Exit(serve(inventory, host=host, port=port))
+    store = following.open_store(inventory)
+    password = first_user(store)
+    store.close()
+    if password:
+        typer.echo(f"This is the first start: log in as admin with the password {password}")
+    raise typer.Exit(serve(inventory, host=host, port=port, certificate=certificate, key=key, proxy=proxy))
 
 
 @db_app.command("upgrade")
@@ -210,8 +220,11 @@ def lab_up() -> None:
 def lab_down() -> None:
     """End all processes of the lab and remove its files."""
     from .lab.lab import Lab
+    from .services import Services
 
-    Lab.create().down()
+    lab = Lab.create()
+    Services(lab.inventory, lab.inventory.parent).stop()
+    lab.down()
     typer.echo("The lab is down")
 
 

@@ -23,14 +23,14 @@ from ansible_collections.xdr.failback.plugins.module_utils.durable import locked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View, derive
 
-from . import following, measure, render, units, var_folder
+from . import following, measure, render, units
 from .actions import asked, execute, request
 from .lab import orders
 from .lab.client import Client
 from .lab.lab import Lab
 from .plan_view import one_plan
 from .services import Services
-from .store import Store, accounts, runs
+from .store import accounts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +76,7 @@ def take_down() -> int:
     """End what an earlier demo left, of either kind."""
     for name in (ATTENDED, UNATTENDED):
         lab = Lab.create(name)
-        Services(lab.inventory, var_folder(lab.inventory)).stop()
+        Services(lab.inventory, lab.inventory.parent).stop()
         if lab.root.exists():
             lab.down()
     render.console().print("The demo's lab is down")
@@ -127,7 +127,7 @@ class Story:
 
     def __post_init__(self) -> None:
         self.client = Client("", self.lab.inventory.parent / "orders.jsonl")
-        self.services = Services(self.lab.inventory, var_folder(self.lab.inventory))
+        self.services = Services(self.lab.inventory, self.lab.inventory.parent)
 
     def play(self) -> dict[str, Any]:
         """The whole story as the document that ``--json`` prints."""
@@ -172,9 +172,7 @@ class Story:
             self._open_portal()
 
     def _open_portal(self) -> None:
-        store = following.open_store(self.lab.inventory)
-        runs.abandon(store, PLAN, ())  # of a lab that is gone
-        password = _password(store)
+        password = accounts.add(following.open_store(self.lab.inventory), USER, accounts.Role.dr_admin)
         address = self.services.start()
         self._tell(f"[bold]The portal is open: {address}[/], log in as {USER} with the password {password}")
 
@@ -268,13 +266,6 @@ class Story:
 
     def _tell(self, text: str) -> None:
         self.on.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}")
-
-
-def _password(store: Store) -> str:
-    """A fresh one for the demo's user."""
-    if USER in {user.name for user in accounts.all_users(store)}:
-        return accounts.set_password(store, USER)
-    return accounts.add(store, USER, accounts.Role.dr_admin)
 
 
 def _well(result: RunResult) -> RunResult:

@@ -65,7 +65,7 @@ class Lab:
             return changes
 
     def down(self) -> None:
-        """End all its processes and remove its files; the inventory stays, for the next time."""
+        """End all its processes and remove its files and its store; the inventory stays, for the next time."""
         with self._lock():
             if self._was_built():
                 self._marker.unlink()  # killed from here on, the next start clears up
@@ -88,6 +88,8 @@ class Lab:
             raise XdrError(what, where=str(self.root), todo="Remove it, or take another name for the lab")
         if self.root.exists():
             shutil.rmtree(self.root)
+        for file in self.inventory.parent.glob("*.sqlite*"):  # a run of that lab must not go on in the next one
+            file.unlink()
 
     @property
     def _marker(self) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, Lag, State, derive, next_state
+from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, Lag, State, View, derive, next_state
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,12 @@ def test_unfinished_run_is_seen_with_the_phases_of_every_host() -> None:
     assert set(run["phases"]) == {"stop_services/db", "offer"}
     world.finish("REVERSING", "rolled_back")
     assert derived(world).run is None
+
+
+@pytest.mark.parametrize("chapter", ["active", "failed_over", "reversing", "offered", "home"])
+def test_a_view_comes_back_from_json(chapter: str) -> None:
+    view = derived(getattr(World(), chapter)())
+    assert View.from_json({**json.loads(json.dumps(view.to_json())), "volumes": [], "plan": "shop"}) == view
 
 
 @given(st.sampled_from(State), st.sampled_from(Event))

@@ -99,6 +99,11 @@ class Lag:
             "replication_lag_age": "unknown" if self.age is None else round(self.age, 3),
         }
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Lag:
+        known = (document[name] if document[name] != "unknown" else None for name in ("replication_lag", "replication_lag_age"))
+        return cls(*known)
+
 
 @dataclasses.dataclass(frozen=True)
 class View:
@@ -126,6 +131,17 @@ class View:
         document = dataclasses.asdict(self)
         document.pop("lag")
         return {**document, "state": str(self.state), "unreachable": list(self.unreachable), **self.lag.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> View:
+        """The view that ``to_json`` wrote; what else the document has is left alone."""
+        names = {each.name for each in dataclasses.fields(cls)} - {"state", "lag", "unreachable"}
+        return cls(
+            state=State(document["state"]),
+            lag=Lag.from_json(document),
+            unreachable=tuple(document["unreachable"]),
+            **{name: document[name] for name in names},
+        )
 
 
 def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> View:

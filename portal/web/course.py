@@ -1,0 +1,127 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The course of a run, gathered from its events: its launches with their steps, its resources and volumes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..board import Board, Volume
+from ..events import Event
+from ..store import Store, events
+
+KEPT = 64  # courses in memory; one that is dropped is gathered again
+FAILBACK = (
+    *("preflight", "stop_services", "release", "final_sync", "verify", "hand_over", "start_instances", "health_checks"),
+    "switch_traffic",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    state: str  # pending, running, ok, failed
+    begin: float | None = None
+    seconds: float | None = None
+
+
+class Launch:
+    """One ansible-playbook of the run: the first, one after a worker's death, or the rollback."""
+
+    def __init__(self, playbook: str, at: float) -> None:
+        self.playbook, self.at = playbook, at
+        self.board = Board()
+        self.entered: list[str] = []
+        self.task = ""
+
+    def add(self, event: Event) -> None:
+        self.board.add(event)
+        if event["kind"] == "task":
+            self.task = event["task"]
+            if event["step"] and event["step"] not in self.entered:
+                self.entered.append(event["step"])
+
+    def steps(self) -> Iterator[Step]:
+        board = self.board
+        for phase in board.phases.values():
+            now = phase.name == board.current and not board.over
+            state = "running" if now and phase.result != "failed" else "ok" if phase.result == "running" else phase.result
+            yield Step(phase.name, state, phase.begin, None if now else phase.end - phase.begin)
+        if board.current and board.current not in board.phases and not board.over:
+            yield Step(board.current, "running", board.entered)
+        yield from (Step(name, "pending") for name in self._to_come())
+
+    def _to_come(self) -> tuple[str, ...]:
+        """What follows in a failback that goes well; nothing where it does not."""
+        if self.playbook != "failback.yml" or self.board.over or not self.entered or set(self.entered) - set(FAILBACK):
+            return ()
+        if any(phase.result == "failed" for phase in self.board.phases.values()):
+            return ()
+        return FAILBACK[max(map(FAILBACK.index, self.entered)) + 1 :]
+
+
+class Course:
+    def __init__(self) -> None:
+        self.seq = 0
+        self.launches: list[Launch] = []
+        self.record: Mapping[str, Any] = {}  # the newest that this run wrote
+        self.owned: tuple[str | None, int] | None = None  # owner and epoch by those records
+        self._lock = threading.Lock()
+
+    def follow(self, store: Store, run_id: str) -> Course:
+        """Gather what came since."""
+        with self._lock:
+            while batch := events.after(store, run_id, self.seq):
+                for event in batch:
+                    self.add(event)
+        return self
+
+    def add(self, event: Event) -> None:
+        self.seq = event["seq"]
+        if event["kind"] == "started" or not self.launches:
+            self.launches.append(Launch(str(event.get("playbook", "")), event["at"]))
+        self.launches[-1].add(event)
+        record = event.get("record")
+        if event["kind"] == "result" and event["status"] == "changed" and isinstance(record, dict) and record.get("status"):
+            self.record = record
+            if record.get("standing") in ("accepted", "released"):
+                self.owned = (record["owner"], record["epoch"])
+
+    @property
+    def task(self) -> str:
+        """What it does now."""
+        last = self.launches[-1] if self.launches else None
+        return last.task if last and not last.board.over else ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether traffic may have moved."""
+        return any("switch_traffic" in launch.entered for launch in self.launches)
+
+    @property
+    def resources(self) -> dict[str, str]:
+        return {name: state for launch in self.launches for name, state in launch.board.resources.items()}
+
+    @property
+    def volumes(self) -> dict[str, Volume]:
+        return {name: volume for launch in self.launches for name, volume in launch.board.volumes.items()}
+
+
+class Courses:
+    """Those that were looked at last, so that a page does not read a run's events again."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Course] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, store: Store, run_id: str) -> Course:
+        with self._lock:
+            course = self._kept.setdefault(run_id, Course())
+            self._kept.move_to_end(run_id)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return course.follow(store, run_id)

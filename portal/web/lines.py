@@ -1,0 +1,92 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""An event of a run as one line of its log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .. import units
+from ..events import Event
+
+FAIL, WARN, CHANGE, INFO, DETAIL = "fail", "warn", "change", "info", "detail"  # detail is shown on demand
+_QUIET = ("ansible.builtin.validate_argument_spec", "ansible.builtin.include_tasks", "ansible.builtin.meta", "ansible.builtin.set_fact")
+_LEVELS = {"error": FAIL, "warning": WARN}
+
+
+@dataclass(frozen=True)
+class Line:
+    seq: int
+    at: float
+    host: str
+    level: str
+    text: str
+
+    @property
+    def clock(self) -> str:
+        return time.strftime("%H:%M:%S", time.localtime(self.at))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "clock": self.clock}
+
+
+def line(event: Event) -> Line:
+    level, text = _told(event)
+    return Line(event["seq"], event["at"], str(event.get("host") or ""), level, text)
+
+
+def _told(event: Event) -> tuple[str, str]:
+    match event["kind"]:
+        case "started":
+            check = ", only checking: nothing is changed" if event.get("check") else ""
+            return INFO, f"{event['playbook']} begins{check}"
+        case "play":
+            return DETAIL, f"play: {event['play']}"
+        case "task":
+            return DETAIL, f"task: {event['task']}"
+        case "result":
+            return _result(event)
+        case "message":
+            return _LEVELS.get(event["level"], DETAIL), str(event["text"])
+        case "progress":
+            return _progress(event)
+        case "ended":
+            return (FAIL, str(event["error"])) if event["exit_code"] else (INFO, "ended well")
+        case "recap":
+            return DETAIL, "recap: " + ", ".join(f"{host} {count} ok" for host, count in event["ok"].items())
+        case kind:
+            return DETAIL, str(kind)
+
+
+def _result(event: Event) -> tuple[str, str]:
+    status, task = event["status"], event["task"]
+    said = " ".join(str(event.get("msg") or "").split())
+    if status == "failed":
+        return FAIL, f"{task}: failed: {said or 'no reason was given'}"
+    if status == "unreachable":
+        return WARN, f"{task}: the host does not answer. {said}".strip()
+    if status == "ignored":
+        return WARN, f"{task}: failed, which does not matter here: {said}"
+    if status == "changed":
+        return CHANGE, task + _figures(event)
+    if status == "ok" and event["step"] and event["module"] not in _QUIET:
+        return INFO, task + _figures(event)
+    return DETAIL, f"{task}: {status}"
+
+
+def _figures(event: Event) -> str:
+    parts = [f"{units.size(event['bytes_sent'])} sent"] if event.get("bytes_sent") else []
+    if event["seconds"] >= 1:
+        parts.append(units.seconds(event["seconds"]))
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _progress(event: Event) -> tuple[str, str]:
+    if event["what"] == "resource":
+        return (FAIL if event["state"] == "Failed" else INFO), f"{event['resource']}: {event['state']}"
+    if event["what"] != "bytes":
+        return DETAIL, str(event["what"])
+    over = event["done"] >= event["total"]
+    return (INFO if over and event["total"] else DETAIL), f"{event['volume']}: {units.size(event['done'])} of {units.size(event['total'])}"

@@ -1,0 +1,114 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Pages from their templates, with what all of them show: who is logged in, whether a worker runs, and how old things are."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from .. import units
+from ..store import Store, runs, workers
+from ..store.accounts import Role
+from . import signs
+from .desk import desk
+from .headers import HEADERS
+from .visit import Visit
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {"size": units.size, "seconds": units.seconds, "since": units.since, "ago": ago, "lasted": lasted, "clock": clock}
+    made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role}
+    return made
+
+
+def clock(at: float | None) -> str:
+    """The time of day, with the day where it is another than today."""
+    if not at:
+        return units.UNKNOWN
+    day = "" if time.localtime(at)[:3] == time.localtime()[:3] else "%Y-%m-%d "
+    return time.strftime(f"{day}%H:%M:%S", time.localtime(at))
+
+
+def ago(at: float | None) -> str:
+    """xdr.js says the same, and goes on with it."""
+    if not at:
+        return units.UNKNOWN
+    passed = max(0, round(time.time() - at))
+    if passed < 60:
+        return f"{passed} s ago"
+    minutes, hours = passed // 60, passed // 3600
+    if minutes < 60:
+        return f"{minutes} min ago"
+    return f"{hours} h {minutes % 60} min ago" if hours < 48 else f"{hours // 24} days ago"
+
+
+def lasted(begin: float) -> str:
+    """How long what began then has lasted; xdr.js goes on with it, too."""
+    passed = max(0, round(time.time() - begin))
+    minutes, hours = passed // 60, passed // 3600
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {passed % 60} s" if minutes else f"{passed} s"
+
+
+def page(visit: Visit, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page for a known user; ``refusal`` among the values is shown above everything else."""
+    state = visit.desk
+    shared = {
+        "session": visit.session,
+        "user": visit.user,
+        "stamp": state.hub.changes.stamp(),
+        "worker_runs": serving(state.store),
+        "problem": state.inventory.error,
+        "path": visit.request.url.path,
+    }
+    return _rendered(template, status, **{"refusal": "", **shared, **values})
+
+
+def bare(request: Request, template: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
+    """A page for whoever comes."""
+    return _rendered(template, status, headers, session=None, refusal="", path=request.url.path, **values)
+
+
+def _rendered(template: str, status: int, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
+    zone = time.strftime("%Z")
+    return HTMLResponse(_templates().get_template(template).render(now=time.time(), zone=zone, **values), status, headers)
+
+
+_TITLES = {400: "That request was not understood", 403: "Not allowed", 404: "There is no such page", 500: "The portal broke"}
+
+
+def serving(store: Store) -> bool:
+    """Whether a worker lives that executes what is asked for here."""
+    return any(worker.serves for worker in workers.alive(store))
+
+
+async def error(request: Request, failure: Exception) -> Response:
+    """A refused or failed request in the style of the other pages."""
+    status = int(getattr(failure, "status_code", 500))
+    told = str(getattr(failure, "detail", "")) if status != 500 else "What happened is in the portal's own log. No run is touched by it."
+    title = _TITLES.get(status, "That did not work")
+    headers = {**HEADERS, **(getattr(failure, "headers", None) or {})}  # what broke the portal is answered outside of its middleware
+    return bare(request, "error.html", status, headers, title=title, told="" if status == 404 and told == "Not Found" else told)
+
+
+def health(request: Request) -> Response:
+    """For a monitor: whether the portal reads its store."""
+    try:
+        runs.latest(desk(request).store, limit=1)
+    except Exception:
+        return Response("the store cannot be read\n", 503, media_type="text/plain")
+    return Response("ok\n", media_type="text/plain")

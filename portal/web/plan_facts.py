@@ -1,0 +1,207 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What the pages tell of a plan, put together from its observation, its runs and the plan itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
+
+from .. import choices, units
+from ..choices import Active, Choice
+from ..plan_view import site_names
+from ..store import observations, runs
+from ..store.accounts import Role
+from ..store.runs import Run
+from .course import Course
+from .desk import Desk
+from .environment import Plan
+
+OLD = 120.0  # seconds after which an observation is called old
+SHOWN_RUNS = 8
+
+
+@dataclass(frozen=True)
+class Lag:
+    """``point_at``: when the last consistent point was; what is not known is None, never 0."""
+
+    size: int | None
+    point_at: float | None
+    rpo: float
+
+    @property
+    def verdict(self) -> str:
+        if self.point_at is None:
+            return units.UNKNOWN
+        return "within RPO" if time.time() - self.point_at <= self.rpo else "over RPO"
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    desk: Desk
+    plan: Plan
+    role: Role
+
+    @property
+    def name(self) -> str:
+        return str(self.plan["name"])
+
+    @cached_property
+    def seen(self) -> observations.Observation | None:
+        found = observations.get(self.desk.store, observations.of_plan(self.name))
+        return found if found and found.document else None
+
+    @cached_property
+    def trouble(self) -> str:
+        """Why the plan could not be looked at lately."""
+        found = observations.get(self.desk.store, observations.of_plan(self.name))
+        return found.error or str((found.document or {}).get("error") or "") if found else ""
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        return (self.seen.document or {}) if self.seen else {}
+
+    @cached_property
+    def view(self) -> View | None:
+        return choices.seen(self.document)
+
+    @cached_property
+    def behind(self) -> Run | None:
+        """The run that changed something since the plan was seen: its events know more."""
+        run = self.active or next((run for run in self.latest if run.exclusive), None)
+        if run is None or run.started_at is None or (self.seen and run.ended_at and run.ended_at < self.seen.at):
+            return None
+        return run
+
+    @property
+    def state(self) -> str:
+        if self.behind and self.course and self.course.record:
+            return str(self.course.record["status"])
+        return str(self.view.state) if self.view else units.UNKNOWN
+
+    @property
+    def why(self) -> str:
+        """The view's reason, unless it only tells the lag, which is shown as such."""
+        return "" if self.view is None or self.state != self.view.state or "bytes behind" in self.view.why else self.view.why
+
+    @property
+    def old(self) -> bool:
+        """A plan is not looked at while a run of it is active."""
+        return self.active is None and self.seen is not None and time.time() - self.seen.at > OLD
+
+    @property
+    def sites(self) -> dict[str, str]:
+        return site_names(self.plan)
+
+    @cached_property
+    def _owned(self) -> tuple[str | None, int] | None:
+        """Owner and epoch; None where neither is known."""
+        if self.behind and self.course and self.course.owned:
+            return self.course.owned
+        return (self.view.owner, self.view.epoch) if self.view else None
+
+    @property
+    def owner(self) -> str:
+        """The owning site by its display name."""
+        if self._owned is None:
+            return units.UNKNOWN
+        return self.sites[self._owned[0]] if self._owned[0] else "nobody"
+
+    @property
+    def owner_detail(self) -> str:
+        if self._owned is None:
+            return ""
+        return f" ({self._owned[0]}), epoch {self._owned[1]}" if self._owned[0] else f", epoch {self._owned[1]} was released"
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Hosts that did not answer at the last look."""
+        return self.view.unreachable if self.view else ()
+
+    @property
+    def lag(self) -> Lag:
+        known = self.view.lag if self.view else None
+        age = known.age if known else None
+        at = self.seen.at - age if self.seen and age is not None else None
+        return Lag(known.bytes if known else None, at, float(self.plan["targets"]["rpo"]))
+
+    @cached_property
+    def active(self) -> Run | None:
+        return runs.active(self.desk.store, self.name)
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        run = self.active
+        active = Active(run, self.desk.courses.of(self.desk.store, run.id).moved) if run else None
+        return choices.choices(self.plan, self.document, active, self.role)
+
+    def choice(self, action: str) -> Choice | None:
+        return next((one for one in self.choices if one.action == action), None)
+
+    @property
+    def what_now(self) -> str:
+        if self.active:
+            return f"A run is at work on the plan ({self.active.action}): watch it."
+        return choices.what_now(self.plan, self.state, self.silent)
+
+    @cached_property
+    def latest(self) -> list[Run]:
+        return runs.latest(self.desk.store, plan=self.name, limit=SHOWN_RUNS)
+
+    @cached_property
+    def course(self) -> Course | None:
+        """Of the run that is active, else of the last one that changed something: where its resources stand."""
+        run = self.active or next((run for run in self.latest if run.exclusive), None)
+        return self.desk.courses.of(self.desk.store, run.id) if run else None
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        return self.course.resources if self.course else {}
+
+    def copies(self, volume: str) -> Iterator[VolumeCopy]:
+        """The volume at each site, as its host told; the source first."""
+        rows = [row for row in self.document.get("volumes") or [] if row["volume"] == volume]
+        for row in sorted(rows, key=lambda row: row.get("role") != "source"):
+            yield VolumeCopy(row, self.seen.at if self.seen else 0.0)
+
+
+@dataclass(frozen=True)
+class VolumeCopy:
+    row: Mapping[str, Any]
+    seen_at: float
+
+    @property
+    def host(self) -> str:
+        return str(self.row["host"])
+
+    @property
+    def role(self) -> str:
+        return str(self.row.get("role") or "no role")
+
+    @property
+    def is_source(self) -> bool:
+        return self.role == "source"
+
+    @property
+    def size(self) -> Any:
+        return self.row.get("size")
+
+    @property
+    def lag_bytes(self) -> Any:
+        return self.row.get("lag_bytes")
+
+    @property
+    def point_at(self) -> float | None:
+        age = self.row.get("lag_age_s")
+        return self.seen_at - age if isinstance(age, (int, float)) else None
+
+    @property
+    def points(self) -> list[str]:
+        """Names of the recovery points, the newest last."""
+        found = self.row.get("recovery_points") or []
+        return [point if isinstance(point, str) else str(point.get("name", point)) for point in found]

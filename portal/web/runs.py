@@ -1,0 +1,131 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The pages of the runs: all of them, one with its live log, and the buttons of an active one."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from .. import units
+from ..choices import Active, stop_refused
+from ..store import events, runs
+from ..store.accounts import Role
+from ..store.runs import ROLLBACK, STOP, Run
+from .lines import line
+from .pages import page
+from .plan_facts import PlanFacts
+from .visit import Visit, allowed
+
+SHOWN = 50
+LINES = 3000  # of a log on its page
+
+
+@allowed(Role.viewer)
+def overview(visit: Visit) -> Response:
+    before = visit.request.query_params.get("before", "")
+    cycles = visit.request.query_params.get("cycles") == "1"
+    found = runs.latest(visit.desk.store, limit=SHOWN, cycles=cycles, before=_time(before))
+    return page(visit, "runs.html", runs=found, cycles=cycles, older=found[-1].requested_at if len(found) == SHOWN else None)
+
+
+def _time(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise HTTPException(400, "before is a time") from None
+
+
+@allowed(Role.viewer)
+def one(visit: Visit) -> Response:
+    return _page(visit, _run(visit))
+
+
+@allowed(Role.viewer)
+def board(visit: Visit) -> Response:
+    """The page without its log, which has a stream of its own."""
+    return _page(visit, _run(visit), with_log=False)
+
+
+@allowed(Role.operator)
+def stop(visit: Visit) -> Response:
+    return _send(visit, STOP)
+
+
+@allowed(Role.operator)
+def rollback(visit: Visit) -> Response:
+    return _send(visit, ROLLBACK)
+
+
+def _send(visit: Visit, message: str) -> Response:
+    run = _run(visit)
+    refusal = stop_refused(run, visit.user.role) if message == STOP else _rollback_refused(visit, run)
+    try:
+        if refusal:
+            visit.note(message, f"run {run.id} of plan {run.plan}", refusal, "refused")
+            return _page(visit, run, refusal, 409)
+        runs.send(visit.desk.store, run.id, message, by=visit.user.name, origin=visit.origin)
+    except XdrError as error:
+        return _page(visit, _run(visit), error.sentence(), 409)
+    return RedirectResponse(f"/runs/{quote(run.id, safe='')}", 303)
+
+
+def _rollback_refused(visit: Visit, run: Run) -> str:
+    if run.ended:
+        return "The run has ended: roll back from the page of its plan"
+    active = Active(run, visit.desk.courses.of(visit.desk.store, run.id).moved)
+    if active.moved:
+        return "Traffic may have moved already, clients may have written there: the failback goes forward only"
+    if not active.can_go_back:
+        return f"Only a failback is rolled back; this is a {run.action}" + " that only checks" * run.check
+    if run.message == ROLLBACK:
+        return f"The run is being rolled back, as {run.message_by} asked"
+    return "" if visit.user.role >= Role.operator else f"It takes the role {Role.operator.label}"
+
+
+def _run(visit: Visit) -> Run:
+    try:
+        return runs.get(visit.desk.store, visit.path("run"))
+    except XdrError:
+        raise HTTPException(404) from None
+
+
+def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_log: bool = True) -> Response:
+    store = visit.desk.store
+    last = events.last(store, run.id)
+    log = [line(event) for event in events.after(store, run.id, max(0, last - LINES), limit=LINES)] if with_log else []
+    plan = visit.desk.inventory.plans.get(run.plan)
+    return page(
+        visit,
+        "run.html" if with_log else "board.html",
+        status,
+        run=run,
+        course=visit.desk.courses.of(store, run.id),
+        log=log,
+        last=log[-1].seq if log else 0,
+        missing=max(0, last - LINES),
+        outcome=outcome(run),
+        facts=PlanFacts(visit.desk, plan, visit.user.role) if plan else None,
+        stop_refused=stop_refused(run, visit.user.role),
+        rollback_refused=_rollback_refused(visit, run),
+        refusal=refusal,
+    )
+
+
+def outcome(run: Run) -> str:
+    """How it ended, in a sentence."""
+    result = run.result or {}
+    if not run.ended:
+        return ""
+    if run.exit_code:
+        return run.error or f"It ended with exit code {run.exit_code}"
+    if result.get("reason"):
+        return f"Nothing to do: {result['reason']}"
+    took = units.seconds(result.get("seconds"))
+    if run.check:
+        return f"Checked in {took}: it may begin. Nothing was changed"
+    state = f", the plan is {result['state']}" if result.get("state") else ""
+    return f"Done in {took}, {result.get('changed', 0)} changes{state}"

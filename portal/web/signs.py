@@ -1,0 +1,71 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""A shape and a tone beside each word that tells a state: nobody has to tell red from green."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..store.runs import Run
+
+
+class Sign(NamedTuple):
+    shape: str
+    tone: str  # ok, busy, warn, bad, idle: a class of xdr.css
+
+
+UNKNOWN = Sign("?", "idle")
+SIGNS = {
+    "ACTIVE": Sign("●", "ok"),
+    "READY": Sign("◆", "ok"),
+    "REVERSING": Sign("◐", "busy"),
+    "REPROTECTING": Sign("◐", "busy"),
+    "FAILING_BACK": Sign("▶", "busy"),
+    "ROLLING_BACK": Sign("◀", "busy"),
+    "FAILED_OVER": Sign("▲", "warn"),
+    "FAILED_BACK": Sign("▲", "warn"),
+    "UNPROTECTED": Sign("▲", "warn"),
+    "HALTED": Sign("■", "bad"),
+    "SPLIT_BRAIN": Sign("✖", "bad"),
+    "NO_OWNER": Sign("✖", "bad"),
+    "Healthy": Sign("●", "ok"),
+    "Degraded": Sign("▲", "warn"),
+    "Unreachable": Sign("✖", "bad"),
+    "Failed": Sign("✖", "bad"),
+    "Pending": Sign("○", "idle"),
+    "Stopping": Sign("▼", "warn"),
+    "Syncing": Sign("⇄", "busy"),
+    "Recovering": Sign("▶", "busy"),
+    "Validated": Sign("✔", "ok"),
+    "pending": Sign("○", "idle"),
+    "queued": Sign("○", "idle"),
+    "running": Sign("▶", "busy"),
+    "stopping": Sign("■", "warn"),
+    "rolling back": Sign("◀", "busy"),
+    "ok": Sign("✔", "ok"),
+    "done": Sign("✔", "ok"),
+    "failed": Sign("✖", "bad"),
+    "refused": Sign("⊘", "warn"),
+    "stopped": Sign("■", "warn"),
+    "within RPO": Sign("●", "ok"),
+    "over RPO": Sign("▲", "bad"),
+    "CONNECTED": Sign("●", "ok"),
+    "owns the plan": Sign("●", "ok"),
+    "old": Sign("▲", "warn"),
+}
+_REFUSALS = ("gate_refused", "wrong_state", "run_active")
+
+
+def sign(word: str) -> Sign:
+    return SIGNS.get(word, UNKNOWN)
+
+
+def of_run(run: Run) -> str:
+    """One word for how a run stands or ended."""
+    if not run.ended:
+        return {"stop": "stopping", "rollback": "rolling back"}.get(run.message, run.status)
+    if run.exit_code == 0:
+        return "done"
+    if run.code in _REFUSALS:
+        return "refused"
+    return "stopped" if (run.result or {}).get("stopped") else "failed"

@@ -1,0 +1,221 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The portal in a real browser, over a store that a thread fills as a worker would. Screenshots are left in var/screenshots."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from portal import PROJECT
+from portal.store import observations, runs
+from tests.support.browsers import chromium, served
+from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, seen, timed
+
+pytestmark = pytest.mark.browser
+
+SHOTS = PROJECT / "var" / "screenshots"
+LAPTOP = {"width": 1366, "height": 768}
+PACE = 0.15  # seconds between two batches of events: slow enough to be seen
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as one:
+        yield one
+
+
+@pytest.fixture
+def portal(tmp_path: Path) -> Portal:
+    one = Portal(tmp_path)
+    one.worker()
+    one.see()
+    observations.put(one.store, observations.SITES, sites())
+    return one
+
+
+@pytest.fixture
+def address(portal: Portal, tmp_path: Path) -> Iterator[str]:
+    with served(portal.inventory, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, scheme: str) -> Iterator[Page]:
+    """A laptop's window; whatever the page says in its console is an error of ours."""
+    context: BrowserContext = browser.new_context(viewport=LAPTOP, color_scheme=scheme, base_url=address)  # type: ignore[arg-type]
+    one = context.new_page()
+    said: list[str] = []
+    one.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    one.on("pageerror", lambda error: said.append(str(error)))
+    one.on("dialog", lambda dialog: dialog.accept())
+    yield one
+    context.close()
+    assert said == []
+
+
+def sites() -> dict[str, object]:
+    hosts = ("fra-hv1", "ams-hv1", "edge1")
+    reason = ["/var/lib/xdr: 4.1 GiB free of 40.0 GiB, below 15 %"]
+    legs = [
+        {"from": start, "to": end, "result": "CONNECTED", "ms": 41, "tcp_ms": 1, "why": None}
+        for start in ("controller", *hosts)
+        for end in hosts
+        if start != end
+    ]
+    legs[-1].update(result="HOST_KEY", ms=None, why="the host shows another key than the pinned one")
+    health = ("Healthy", "Degraded", "Healthy")
+    told = [{"host": host, "health": one, "reasons": reason if one == "Degraded" else []} for host, one in zip(hosts, health, strict=True)]
+    return {"hosts": told, "connectivity": legs, "exit_code": 0, "error": ""}
+
+
+def login(page: Page, role: Role) -> None:
+    page.goto("/")
+    page.get_by_label("Name").fill(NAMES[role])
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Plans")).to_be_visible()
+
+
+def shot(page: Page, name: str, scheme: str, *, whole: bool = False) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}-{scheme}.png", full_page=whole)
+
+
+class Worker(threading.Thread):
+    """Executes the failback that is asked for next, in the store only."""
+
+    def __init__(self, portal: Portal, fail_in: str = "") -> None:
+        super().__init__(daemon=True)
+        self.portal, self.fail_in = portal, fail_in
+        self.half = threading.Event()  # set when it is in the middle, where it waits for `on`
+        self.on = threading.Event()
+
+    def run(self) -> None:
+        store = self.portal.store
+        while not (waiting := runs.unended(store)):
+            time.sleep(0.05)
+        run = waiting[0]
+        runs.begin(store, run.id, "here-1")
+        for number, batch in enumerate(failback(self.fail_in)):
+            self.portal.tell(run, timed(batch))
+            if number == 10:
+                self.half.set()
+                self.on.wait(60)
+            time.sleep(PACE)
+        error = "fra-hv1: cart: http did not pass (Connection refused). Read the log of the resource" if self.fail_in else ""
+        state = "HALTED" if self.fail_in else "FAILED_BACK"
+        self.portal.finish(run, exit_code=2 if self.fail_in else 0, code="unhealthy" * bool(error), error=error, seconds=9, state=state)
+        self.portal.see(**seen(state, "primary", epoch=5, lag="unknown", age="unknown"))
+
+
+def test_a_failback_from_login_to_its_end(page: Page, portal: Portal, scheme: str) -> None:
+    page.goto("/")
+    shot(page, "login", scheme)
+    login(page, Role.operator)
+    expect(page.locator("#plan-webshop")).to_contain_text("READY")
+    expect(page.locator("#plan-webshop")).to_contain_text("amsterdam")
+    shot(page, "plans", scheme)
+    page.get_by_role("link", name=PLAN).click()
+    expect(page.get_by_role("button", name="Failback")).to_be_enabled()
+    shot(page, "plan-ready", scheme)
+    shot(page, "plan-ready-whole", scheme, whole=True)
+
+    worker = Worker(portal)
+    worker.start()
+    page.get_by_role("button", name="Failback").click()
+    page.wait_for_url("**/runs/*")
+    assert worker.half.wait(30)
+    expect(page.locator(".steps li.running")).to_contain_text("final_sync")
+    expect(page.locator("#board")).to_contain_text("40.0 MiB of 64.0 MiB")
+    expect(page.locator("#log")).to_contain_text("orders-db: Stopping")
+    shot(page, "run-middle", scheme)
+    shot(page, "run-middle-whole", scheme, whole=True)
+    other = page.context.new_page()
+    other.goto(f"/plans/{PLAN}")
+    expect(other.locator("#do-failback")).to_contain_text("Another run is active")
+    expect(other.locator("#do-rollback button").first).to_be_enabled()
+    shot(other, "plan-running", scheme)
+
+    worker.on.set()
+    expect(page.locator("#outcome")).to_contain_text("FAILED_BACK", timeout=20_000)
+    expect(page.locator("#outcome")).to_contain_text("Reprotect now")
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    numbers = page.locator("#log li").evaluate_all("rows => rows.map(row => Number(row.id.slice(1)))")
+    assert numbers == list(range(1, len(numbers) + 1))
+    shot(page, "run-end", scheme)
+    expect(other.locator("#plan")).to_contain_text("FAILED_BACK")  # it was not loaded again
+    expect(other.get_by_role("button", name="Reprotect")).to_be_enabled()
+    shot(other, "plan-home", scheme)
+    other.close()
+
+
+def test_a_failback_that_fails_and_is_asked_to_roll_back(page: Page, portal: Portal, scheme: str) -> None:
+    login(page, Role.operator)
+    worker = Worker(portal, fail_in="health_checks")
+    worker.start()
+    page.goto(f"/plans/{PLAN}")
+    page.get_by_role("button", name="Failback").click()
+    page.wait_for_url("**/runs/*")
+    assert worker.half.wait(30)
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.locator("#board")).to_contain_text("being rolled back, as otto asked")
+    expect(page.get_by_role("button", name="Roll back")).to_be_disabled()
+    worker.on.set()
+    expect(page.locator("#outcome")).to_contain_text("Connection refused", timeout=20_000)
+    expect(page.locator("#log li.fail").first).to_be_visible()
+    shot(page, "run-failed", scheme)
+    page.goto(f"/plans/{PLAN}")
+    expect(page.locator("#plan")).to_contain_text("HALTED")
+    shot(page, "plan-halted", scheme)
+
+
+def test_what_is_typed_outlives_a_refresh(page: Page, portal: Portal, scheme: str) -> None:
+    portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"], lag=5 << 20, age=9.0))
+    login(page, Role.dr_admin)
+    page.goto(f"/plans/{PLAN}")
+    page.get_by_label("Who saw that it is off").fill("Weber, on site: power is cut")
+    page.locator("h1").click()
+    shot(page, "plan-primary-silent", scheme)
+    portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"], lag=6 << 20, age=19.0))
+    expect(page.locator("#plan .facts")).to_contain_text("6.0 MiB")
+    assert page.get_by_label("Who saw that it is off").input_value() == "Weber, on site: power is cut"
+
+
+def test_sites_users_audit_and_runs(page: Page, portal: Portal, scheme: str) -> None:
+    login(page, Role.dr_admin)
+    page.goto("/sites")
+    shot(page, "sites", scheme)
+    page.get_by_role("button", name="Test Connectivity").click()
+    page.wait_for_url("**/runs/*")
+    page.goto("/sites")
+    expect(page.get_by_role("button", name="Test Connectivity")).to_be_disabled()
+    page.goto("/users")
+    page.get_by_label("Name").fill("night-shift")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator("#made")).to_contain_text("night-shift")
+    shot(page, "users", scheme)
+    page.goto("/audit")
+    expect(page.get_by_role("main")).to_contain_text("user night-shift")
+    shot(page, "audit", scheme)
+    page.goto("/runs")
+    shot(page, "runs", scheme)
+
+
+def test_the_keyboard_alone_starts_a_check(page: Page, portal: Portal) -> None:
+    login(page, Role.operator)
+    page.goto(f"/plans/{PLAN}")
+    page.locator("#do-failback button[name=check]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/*")
+    expect(page.locator("#board")).to_contain_text("Only checking")

@@ -1,0 +1,373 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What the pages show, and what their buttons do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route
+
+from portal.store import accounts, audit, observations, runs
+from portal.store.accounts import Role
+from portal.web.app import create_app
+from portal.web.headers import POLICY
+from tests.support.portal import INVENTORY, Portal, ended, failback, resource, result, seen, timed
+
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
+
+
+def text(portal: Portal, path: str, role: Role = Role.operator) -> str:
+    answer = portal.client(role).get(path)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_plans(portal: Portal) -> None:
+    page = text(portal, "/")
+    assert "READY" in page
+    assert "amsterdam" in page
+    assert "128.0 KiB" in page
+    assert "within RPO" in page
+
+
+def test_what_is_not_known_is_unknown_never_0(portal: Portal) -> None:
+    portal.see(replication_lag="unknown", replication_lag_age="unknown")
+    page = text(portal, "/")
+    assert "<strong>unknown</strong>, age unknown" in page
+    assert "0 B" not in page
+
+
+def test_over_the_rpo(portal: Portal) -> None:
+    portal.see(replication_lag_age=400.0)
+    assert "over RPO" in text(portal, "/plans/webshop")
+
+
+def test_a_failed_look_stands_beside_what_was_seen(portal: Portal) -> None:
+    observations.failed(portal.store, "plan/webshop", "ssh broke")
+    page = text(portal, "/plans/webshop")
+    assert "READY" in page
+    assert "the last look failed: ssh broke" in page
+
+
+def test_without_a_worker_every_page_says_so(portal: Portal) -> None:
+    assert all("No worker runs" in text(portal, path) for path in ("/", "/plans/webshop", "/runs", "/sites", "/banner"))
+    portal.worker()
+    assert "No worker runs" not in text(portal, "/")
+
+
+def test_names_and_messages_of_others_are_text(portal: Portal) -> None:
+    run = portal.request("failback")
+    portal.tell(run, timed([*next(failback()), result("fra-hv1", "verify", HOSTILE, status="failed", msg=HOSTILE), ended(2, HOSTILE)]))
+    portal.tell(run, timed([resource(HOSTILE, HOSTILE)]))
+    portal.finish(run, error=HOSTILE, exit_code=2)
+    observations.failed(portal.store, "plan/webshop", HOSTILE)
+    legs = [{"from": HOSTILE, "to": HOSTILE, "result": HOSTILE, "ms": 1, "why": HOSTILE}]
+    hosts = [{"host": "fra-hv1", "health": "Failed", "reasons": [HOSTILE]}]
+    observations.put(portal.store, observations.SITES, {"hosts": hosts, "connectivity": legs})
+    audit.add(portal.store, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    for path in ("/", "/plans/webshop", f"/runs/{run.id}", "/sites", "/audit"):
+        page = text(portal, path, Role.dr_admin)
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+        assert "&amp;{{7*7}}" in page
+
+
+def test_no_page_has_script_or_style_of_its_own(portal: Portal) -> None:
+    for path in ("/", "/plans/webshop", "/runs", "/sites", "/users", "/audit"):
+        page = text(portal, path, Role.dr_admin)
+        assert "style=" not in page
+        assert "<style" not in page
+        assert " onclick" not in page
+        assert page.count("<script") == page.count('<script src="/static/')
+
+
+# -- buttons ---------------------------------------------------------------------------------------------------
+
+
+def test_a_button_requests_the_run_and_leads_to_it(portal: Portal) -> None:
+    client = portal.client()
+    answer = client.post("/plans/webshop/failback", data=portal.form(client))
+    (run,) = runs.latest(portal.store)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/runs/{run.id}")
+    assert (run.action, run.plan, run.check, run.exclusive, run.requested_by) == ("failback", "webshop", False, True, "otto")
+    assert audit.latest(portal.store, 1)[0].origin.startswith("portal ")
+
+
+def test_check_only(portal: Portal) -> None:
+    client = portal.client()
+    client.post("/plans/webshop/failback", data=portal.form(client, check="1"))
+    (run,) = runs.latest(portal.store)
+    assert (run.check, run.exclusive) == (True, False)
+
+
+def test_a_second_click_is_told_in_a_sentence(portal: Portal) -> None:
+    client = portal.client()
+    client.post("/plans/webshop/failback", data=portal.form(client))
+    answer = client.post("/plans/webshop/failback", data=portal.form(client))
+    assert answer.status_code == 409
+    assert "Another run is active: failback, asked for by otto" in answer.text
+    assert len(runs.latest(portal.store)) == 1
+
+
+def test_two_clicks_at_once_meet_in_the_store(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    portal.request("replicate")
+    monkeypatch.setattr("portal.web.plan_facts.runs.active", lambda store, plan: None)
+    client = portal.client()
+    answer = client.post("/plans/webshop/failback", data=portal.form(client))
+    assert answer.status_code == 409
+    assert "is active" in answer.text
+
+
+def test_what_the_state_forbids_is_refused_and_kept(portal: Portal) -> None:
+    client = portal.client()
+    answer = client.post("/plans/webshop/reprotect", data=portal.form(client))
+    assert answer.status_code == 409
+    assert "Reprotect is not possible in state READY" in answer.text
+    assert runs.latest(portal.store) == []
+    assert audit.latest(portal.store, 1)[0].outcome == "refused"
+
+
+@pytest.mark.parametrize("path", ["/plans/webshop/nonsense", "/plans/nothing/start", "/plans/webshop/site-test", "/plans/webshop/status"])
+def test_other_plans_and_actions_are_not_there(portal: Portal, path: str) -> None:
+    client = portal.client()
+    assert client.post(path, data=portal.form(client)).status_code == 404
+
+
+def test_rollback_of_an_active_failback_is_a_message(portal: Portal) -> None:
+    run = portal.request("failback")
+    client = portal.client()
+    answer = client.post("/plans/webshop/rollback", data=portal.form(client))
+    assert answer.headers["Location"] == f"/runs/{run.id}"
+    assert (runs.message(portal.store, run.id), len(runs.latest(portal.store))) == ("rollback", 1)
+    assert "being rolled back, as otto asked" in text(portal, f"/runs/{run.id}")
+    again = client.post(f"/runs/{run.id}/rollback", data=portal.form(client))
+    assert again.status_code == 409
+    stop = client.post(f"/runs/{run.id}/stop", data=portal.form(client))
+    assert stop.status_code == 409
+
+
+def test_there_is_no_way_back_once_traffic_may_have_moved(portal: Portal) -> None:
+    run = portal.request("failback")
+    for batch in failback():
+        portal.tell(run, timed(batch))
+    client = portal.client()
+    for path in (f"/runs/{run.id}/rollback", "/plans/webshop/rollback"):
+        answer = client.post(path, data=portal.form(client))
+        assert answer.status_code == 409
+        assert "goes forward only" in answer.text
+    assert runs.message(portal.store, run.id) == ""
+
+
+def test_stop(portal: Portal) -> None:
+    run = portal.request("replicate")
+    runs.begin(portal.store, run.id, "here-1")
+    client = portal.client()
+    assert client.post(f"/runs/{run.id}/stop", data=portal.form(client)).status_code == 303
+    assert runs.message(portal.store, run.id) == "stop"
+    assert client.post(f"/runs/{run.id}/stop", data=portal.form(client)).status_code == 409
+
+
+def test_failover_of_a_silent_primary(portal: Portal) -> None:
+    portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"]))
+    client = portal.client(Role.dr_admin)
+    for attestation in ("", "  ", "x" * 501, "{{ lookup('pipe', 'id') }}", "{% x %}"):
+        answer = client.post("/plans/webshop/failover", data=portal.form(client, attestation=attestation))
+        assert answer.status_code == 400
+    assert runs.latest(portal.store) == []
+    client.post("/plans/webshop/failover", data=portal.form(client, attestation=" J. Weber,\n on site "))
+    (run,) = runs.latest(portal.store)
+    assert run.arguments == {"attestation": "J. Weber, on site"}
+
+
+def test_an_attestation_that_nobody_asked_for_is_left_out(portal: Portal) -> None:
+    portal.see(**seen("ACTIVE", "primary"))
+    client = portal.client(Role.dr_admin)
+    client.post("/plans/webshop/failover", data=portal.form(client, attestation="off"))
+    assert runs.latest(portal.store)[0].arguments == {}
+
+
+# -- runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_its_request_to_its_end(portal: Portal) -> None:
+    run = portal.request("failback")
+    assert "It waits for a worker" in text(portal, f"/runs/{run.id}")
+    runs.begin(portal.store, run.id, "here-1")
+    batches = list(failback())
+    for batch in batches[:9]:
+        last = portal.tell(run, timed(batch))
+    page = text(portal, f"/runs/{run.id}")
+    assert f'data-after="{last}"' in page
+    assert "final_sync" in page
+    assert '<li class="pending">' in page
+    for batch in batches[9:]:
+        portal.tell(run, timed(batch))
+    portal.finish(run, seconds=9.0, changed=20, state="FAILED_BACK")
+    page = text(portal, f"/runs/{run.id}")
+    assert "Done in 9.0 s, 20 changes, the plan is FAILED_BACK" in page
+    assert "Reprotect now" in page
+    assert '<li class="pending">' not in page
+    assert 'action="/runs' not in page, "no buttons at the end"
+    assert "frankfurt" in text(portal, "/"), "its events know more than what was seen before it"
+
+
+def test_how_a_failed_run_ends(portal: Portal) -> None:
+    run = portal.request("failback")
+    for batch in failback("health_checks"):
+        portal.tell(run, timed(batch))
+    portal.finish(run, exit_code=2, error="fra-hv1: cart did not pass. Read its log")
+    page = text(portal, f"/runs/{run.id}")
+    assert "fra-hv1: cart did not pass. Read its log." in page
+    assert '<li class="fail"' in page
+    assert "✖ failed" in page.replace("</span>", "").replace('<span aria-hidden="true">', "")
+
+
+def test_nothing_to_do(portal: Portal) -> None:
+    run = portal.request("failback")
+    portal.finish(run, reason="the plan is home already")
+    assert "Nothing to do: the plan is home already." in text(portal, f"/runs/{run.id}")
+
+
+def test_a_board_is_the_page_without_its_log(portal: Portal) -> None:
+    run = portal.request("failback")
+    portal.tell(run, timed(next(failback())))
+    board = text(portal, f"/runs/{run.id}/board")
+    assert 'id="board"' in board
+    assert 'id="log"' not in board
+
+
+def test_older_runs(portal: Portal) -> None:
+    for _ in range(51):
+        portal.finish(portal.request("replicate"))
+    page = text(portal, "/runs")
+    assert "Older runs" in page
+    oldest = runs.latest(portal.store, limit=50)[-1].requested_at
+    assert text(portal, f"/runs?before={oldest}").count('id="row-') == 1
+    assert portal.client().get("/runs?before=x").status_code == 400
+
+
+# -- sites, users, audit ---------------------------------------------------------------------------------------
+
+
+def test_sites(portal: Portal) -> None:
+    assert "Never tested" in text(portal, "/sites")
+    legs = [{"from": "controller", "to": "fra-hv1", "result": "LOGIN", "ms": None, "why": "permission denied"}]
+    hosts = [{"host": "fra-hv1", "health": "Degraded", "reasons": ["disk is full <b>"]}]
+    observations.put(portal.store, observations.SITES, {"hosts": hosts, "connectivity": legs, "exit_code": 0, "error": ""})
+    page = text(portal, "/sites")
+    assert "Degraded" in page
+    assert "disk is full &lt;b&gt;" in page
+    assert "controller → fra-hv1: LOGIN, permission denied" in page
+
+
+def test_connectivity_is_tested_once_at_a_time(portal: Portal) -> None:
+    client = portal.client()
+    assert client.post("/sites/test", data=portal.form(client)).status_code == 303
+    assert runs.latest(portal.store)[0].action == "site-test"
+    answer = client.post("/sites/test", data=portal.form(client))
+    assert answer.status_code == 409
+    assert "A test runs already" in answer.text
+
+
+def test_users(portal: Portal) -> None:
+    client = portal.client(Role.dr_admin)
+    answer = client.post("/users/add", data=portal.form(client, name="nina", role="operator"))
+    password = answer.text.partition("is <code>")[2].partition("</code>")[0]
+    assert accounts.login(portal.store, "nina", password)
+    assert password not in text(portal, "/users", Role.dr_admin), "it is shown once"
+    for name, role in (("nina", "operator"), ("Nina!", "operator"), ("max", "king")):
+        assert client.post("/users/add", data=portal.form(client, name=name, role=role)).status_code == 409
+    assert client.post("/users/nina/password", data=portal.form(client)).status_code == 200
+    assert accounts.login(portal.store, "nina", password) is None
+    assert client.post("/users/nina/remove", data=portal.form(client)).status_code == 303
+    assert client.post("/users/nina/remove", data=portal.form(client)).status_code == 409
+    assert client.post("/users/dora/remove", data=portal.form(client)).status_code == 409, "a dr-admin is always left"
+    assert "nina" not in [user.name for user in accounts.all_users(portal.store)]
+
+
+def test_audit_goes_back_page_by_page(portal: Portal) -> None:
+    for number in range(101):
+        audit.add(portal.store, "x", "y", f"z{number}", "s")
+    page = text(portal, "/audit", Role.dr_admin)
+    assert "Older entries" in page
+    oldest = audit.latest(portal.store, 100)[-1].id
+    assert ">z0<" in text(portal, f"/audit?before={oldest}", Role.dr_admin)
+    assert portal.client(Role.dr_admin).get("/audit?before=-1").status_code == 400
+
+
+# -- the frame -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/healthz", "/nowhere", "/static/xdr.css", "/plans/nothing", "/runs/nothing"])
+def test_headers(portal: Portal, path: str) -> None:
+    answer = portal.client().get(path)
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    assert "unsafe" not in POLICY
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert answer.headers["Cache-Control"] == ("no-cache" if "static" in path else "no-store")
+
+
+def test_what_breaks_is_told_in_the_portals_style(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("portal.web.plans.PlanFacts", broken)
+    client = portal.client()
+    client._transport.raise_server_exceptions = False  # type: ignore[attr-defined]
+    answer = client.get("/")
+    assert answer.status_code == 500
+    assert "The portal broke" in answer.text
+    assert "secret detail" not in answer.text
+    assert answer.headers["Content-Security-Policy"] == POLICY
+
+
+def test_static_files_do_not_lead_out(portal: Portal) -> None:
+    client = portal.client()
+    assert client.get("/static/xdr.js").status_code == 200
+    for path in ("/static/../cli.py", "/static/%2e%2e/cli.py", "/static//etc/passwd"):
+        assert client.get(path).status_code == 404
+
+
+def test_health(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert portal.client(None).get("/healthz").text == "ok\n"
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("portal.web.pages.runs.latest", broken)
+    assert portal.client(None).get("/healthz").status_code == 503
+
+
+def test_a_plan_file_that_was_broken_leaves_the_plans_up(portal: Portal, tmp_path: Path) -> None:
+    shutil.copytree(INVENTORY, tmp_path / "inventory")
+    file = tmp_path / "inventory" / "plans" / "webshop.yml"
+    portal.app = create_app(portal.store, tmp_path / "inventory")
+    assert "READY" in text(portal, "/")
+    good = file.read_text(encoding="utf-8")
+    file.write_text(good.replace("priority: 2", "priority: two"), encoding="utf-8")
+    page = text(portal, "/")
+    assert "READY" in page
+    assert "have a mistake" in page
+    assert "priority" in page
+    file.write_text(good, encoding="utf-8")
+    assert "have a mistake" not in text(portal, "/")
+
+
+def test_only_reading_routes_answer_get() -> None:
+    from portal.web.app import ROUTES
+
+    changing = [route.path for route in ROUTES if isinstance(route, Route) and "POST" in (route.methods or ())]
+    assert [
+        path for path in changing if any(isinstance(one, Route) and one.path == path and "GET" in (one.methods or ()) for one in ROUTES)
+    ] == ["/login"]
+
+
+def test_a_session_that_was_removed_with_its_user_is_over(portal: Portal) -> None:
+    client = portal.client(Role.viewer)
+    assert client.get("/").status_code == 200
+    accounts.remove(portal.store, "vera")
+    assert client.get("/").status_code == 303
