@@ -125,7 +125,8 @@ class PlanFacts:
 
     @property
     def lag(self) -> Lag:
-        known = self.view.lag if self.view else None
+        """As it was seen; of a plan that has changed hands since, it is not known."""
+        known = self.view.lag if self.view and self._owned and self._owned[0] == self.view.owner else None
         age = known.age if known else None
         at = self.seen.at - age if self.seen and age is not None else None
         return Lag(known.bytes if known else None, at, float(self.plan["targets"]["rpo"]))

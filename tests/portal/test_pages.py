@@ -40,6 +40,17 @@ def test_what_is_not_known_is_unknown_never_0(portal: Portal) -> None:
     assert "0 B" not in page
 
 
+def test_the_lag_of_a_plan_that_changed_hands_since_it_was_seen_is_unknown(portal: Portal) -> None:
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    for batch in failback():
+        portal.tell(run, timed(batch))
+    page = text(portal, "/")
+    assert "frankfurt" in page
+    assert "<strong>unknown</strong>, age unknown" in page
+    assert "128.0 KiB" not in page
+
+
 def test_over_the_rpo(portal: Portal) -> None:
     portal.see(replication_lag_age=400.0)
     assert "over RPO" in text(portal, "/plans/webshop")
