@@ -23,14 +23,13 @@ from ansible_collections.xdr.failback.plugins.module_utils.durable import locked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View, derive
 
-from . import following, measure, render, units
+from . import measure, render, units
 from .actions import asked, execute, request
 from .lab import orders
 from .lab.client import Client
 from .lab.lab import Lab
 from .plan_view import one_plan
 from .services import Services
-from .store import accounts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,6 +171,9 @@ class Story:
             self._open_portal()
 
     def _open_portal(self) -> None:
+        from . import following
+        from .store import accounts
+
         password = accounts.add(following.open_store(self.lab.inventory), USER, accounts.Role.dr_admin)
         address = self.services.start()
         self._tell(f"[bold]The portal is open: {address}[/], log in as {USER} with the password {password}")
@@ -241,6 +243,8 @@ class Story:
         return _well(result)
 
     def _ask(self, action: str, attestation: str, listener: Listener) -> RunResult:
+        from . import following
+
         wanted = asked(action, PLAN, by=following.me(), origin="command line", attestation=attestation)
         return following.execute(following.open_store(self.lab.inventory), self.lab.inventory, wanted, listener)
 

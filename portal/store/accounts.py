@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import secrets
@@ -22,7 +23,6 @@ IDLE = 8 * 3600.0  # seconds after which a session that nobody used has ended
 LONGEST = 24 * 3600.0
 SHORTEST_PASSWORD = 12
 _HASHER = argon2.PasswordHasher()
-_NOBODY = _HASHER.hash("nobody")  # a name that does not exist takes as long as one that does
 
 
 class Role(IntEnum):
@@ -94,6 +94,12 @@ def _one(count: int, name: str) -> None:
         raise XdrError(f"there is no user {name!r}", todo="xdr user list shows them", code="usage")
 
 
+@functools.cache
+def _nobody() -> str:
+    """A name that does not exist takes as long as one that does."""
+    return _HASHER.hash("nobody")
+
+
 def all_users(store: Store) -> list[User]:
     with store.reading() as connection:
         rows = connection.execute(sa.select(users.c.name, users.c.role).order_by(users.c.name)).all()
@@ -105,7 +111,7 @@ def login(store: Store, name: str, password: str) -> str | None:
     with store.reading() as connection:
         known = connection.execute(sa.select(users.c.password).where(users.c.name == name)).scalar()
     try:
-        _HASHER.verify(known or _NOBODY, password)
+        _HASHER.verify(known or _nobody(), password)
     except argon2.exceptions.VerificationError:
         return None
     if known is None:

@@ -125,4 +125,4 @@ def test_views_and_items() -> None:
     )
     assert (got.view, got.reason, got.state) == (view, "home already", "ACTIVE")
     assert got.results == [{"host": "h1", "step": "sync", "module": "xdr_delta_sync", "volume": "orders", "bytes_sent": 5}]
-    assert got.to_json()["steps"] == [{"name": "sync", "seconds": 1.0, "result": "ok"}]
+    assert got.to_json()["steps"] == [{"name": "sync", "begin": 0.0, "end": 1.0, "seconds": 1.0, "result": "ok"}]
