@@ -1,6 +1,6 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""Which processes belong to a site of the lab: by the mark in their environment, by the site's address, by descent."""
+"""Which processes belong to a site of the lab: by the mark in their environment, sshd by the site's address, all by descent."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def started(pid: int) -> int:
 
 
 def of_site(site: Path, address: str = "") -> list[Process]:
-    """All processes of the site whose folder this is; never the caller or what it descends from."""
+    """All processes of the site whose folder this is; never the caller, what it descends from, or what else those started."""
     everyone = {pid: found for pid in _pids() if (found := look(pid))}
     inodes = _sockets(address) if address else set()
-    members = {pid for pid in everyone if _is_marked(pid, site) or (inodes and inodes & _open_sockets(pid))}
-    members = _with_descendants(members, everyone) - _ancestors(os.getpid(), everyone)
-    return [everyone[pid] for pid in sorted(members)]
+    above = _ancestors(os.getpid(), everyone)
+    members = {pid for pid, one in everyone.items() if _is_marked(pid, site) or (_is_sshd(one) and inodes & _open_sockets(pid))} - above
+    return [everyone[pid] for pid in sorted(_with_descendants(members, everyone) - above)]
 
 
 def end(processes: Iterable[Process], number: int = signal.SIGKILL, patience: float = 5.0) -> list[Process]:
@@ -73,8 +73,13 @@ def _is_marked(pid: int, site: Path) -> bool:
         return False  # gone, or another account's
 
 
+def _is_sshd(one: Process) -> bool:
+    """It hides its environment under its title. Any other program with a socket there is a stranger."""
+    return one.command.startswith("sshd")
+
+
 def _sockets(address: str) -> set[str]:
-    """Inodes of the TCP sockets whose own end is this address; sshd hides its environment under its title, its socket stays."""
+    """Inodes of the TCP sockets whose own end is this address."""
     wanted = f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}"
     lines = [line.split() for line in (PROC / "net" / "tcp").read_text(encoding="ascii").splitlines()[1:]]
     return {f"socket:[{line[9]}]" for line in lines if line[1].startswith(wanted) and line[9] != "0"}
