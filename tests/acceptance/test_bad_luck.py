@@ -9,6 +9,7 @@ and every acknowledged order in the database of the site that serves.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import re
 import signal
@@ -135,8 +136,8 @@ def test_another_run_is_active(luck: Luck) -> None:
         wait_until(lambda: bool(first.events()), "the first run has begun", 20)
         refused = luck.run("failback", code=11)
         assert first.folder is not None
-        assert f"run {first.folder.name} (replicate) has been active since" in refused.sentence
-        assert "Wait until it ends" in refused.sentence
+        assert f"run {first.folder.name} (replicate, asked for by {getpass.getuser()} at " in refused.sentence
+        assert f"is active. Wait until it ends, or stop it: xdr run stop {first.folder.name}" in refused.sentence
         assert first.ends().code == 0
     unchanged(luck)
 
