@@ -105,11 +105,13 @@ def _deaf() -> None:
 
 @contextlib.contextmanager
 def _alone(lab: Lab) -> Iterator[None]:
+    """Of all checkouts of this account: they share the place of the lab."""
+    path = lab.root.with_name(f".{lab.name}.demo.lock")
     try:
-        with locked(lab.inventory.parent / "demo.lock", timeout=0.2):
+        with locked(path, timeout=0.2):
             yield
     except XdrError as error:
-        if error.where.endswith("demo.lock"):
+        if error.where == str(path):
             raise XdrError(f"{error.what}: another demo plays", where=error.where, todo="Wait until it ends", code="run_active") from error
         raise
 

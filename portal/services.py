@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -11,17 +12,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from . import PROJECT
-from .processes import Process, end, process
+from .processes import Process, carrying, end, process
 
 ADDRESS, PORT = "127.0.0.1", 8300
 STARTS_WITHIN = 30.0  # seconds
 GRACE = 15.0  # seconds for an orderly end
+MARK = "XDR_SERVICES"  # in the environment of both and of all that they start
 
 
 class Services:
@@ -44,27 +47,39 @@ class Services:
         return address
 
     def stop(self) -> None:
-        """End those that an earlier start left, too."""
-        known = read_json(self._record) or {}
-        left = end([Process(**one) for one in known.values()], GRACE)
+        """End those that an earlier start left, too, be it that it was killed before it could write down what it had started."""
+        end(self._known().values(), GRACE)
+        left = end(carrying(f"{MARK}={self.var}"), GRACE)
         if left:
             raise XdrError(f"process {min(left).pid} cannot be ended", where=str(self._record), todo="Look at what it waits for")
         self._record.unlink(missing_ok=True)
+
+    def _known(self) -> dict[str, Process]:
+        """Empty where nothing was started, or the record is torn."""
+        with contextlib.suppress(XdrError, TypeError, AttributeError):
+            return {name: Process(**one) for name, one in (read_json(self._record) or {}).items()}
+        return {}
 
     def _run(self, name: str, *options: str) -> None:
         argv = [str(Path(sys.executable).parent / "xdr"), name, "--inventory", str(self.inventory), *options]
         with (self.var / f"{name}.log").open("wb") as log:
             child = subprocess.Popen(
-                argv, cwd=PROJECT, env=os.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                cwd=PROJECT,
+                env={**os.environ, MARK: str(self.var)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         found = process(child.pid)
         if found:
-            write_json(self._record, {**(read_json(self._record) or {}), name: {"pid": found.pid, "started": found.started}})
+            write_json(self._record, {key: asdict(one) for key, one in {**self._known(), name: found}.items()})
 
     def _wait_for(self, address: str) -> None:
         deadline = time.monotonic() + STARTS_WITHIN
         while not _answers(address):
-            dead = [name for name, one in (read_json(self._record) or {}).items() if not Process(**one).alive]
+            dead = [name for name, one in self._known().items() if not one.alive]
             if dead or time.monotonic() > deadline:
                 name = dead[0] if dead else "portal"
                 said = " / ".join((self.var / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
