@@ -29,6 +29,5 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def portal(tmp_path: Path, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Portal:
     monkeypatch.setattr(accounts, "_HASHER", CHEAP)
-    monkeypatch.setattr(accounts, "_NOBODY", CHEAP.hash("nobody"))
     shutil.copy(filled, tmp_path / "xdr.sqlite")
     return Portal(tmp_path, users=False)
