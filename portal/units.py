@@ -23,13 +23,15 @@ def size(value: Any) -> str:
 
 
 def seconds(value: Any) -> str:
+    """``seconds(4.2)`` is "4.2 s", ``seconds(300)`` "5 min", ``seconds(3700)`` "1 h 1 min"."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return UNKNOWN
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    larger, smaller = (f"{hours} h", minutes and f"{minutes} min") if hours else (f"{minutes} min", rest and f"{rest} s")
+    return f"{larger} {smaller}" if smaller else larger
 
 
 def since(at: Any) -> str:

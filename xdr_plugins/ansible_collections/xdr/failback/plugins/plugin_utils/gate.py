@@ -161,7 +161,7 @@ def _unfinished_move(view: View) -> Mapping[str, Any] | None:
 
 def _wrong(action: str, view: View, todo: str) -> XdrError:
     detail = f" ({view.why})" if view.why else ""
-    return XdrError(f"{action} is not possible in state {view.state}{detail}", todo=todo, code="wrong_state")
+    return XdrError(f"{action.replace('_', ' ')} is not possible in state {view.state}{detail}", todo=todo, code="wrong_state")
 
 
 def _status(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
