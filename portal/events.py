@@ -104,8 +104,11 @@ def _answer(module: str, answer: Mapping[str, Any]) -> Event:
     kept = {key: answer[key] for key in KEPT if answer.get(key) not in (None, "", [], {})}
     if isinstance(kept.get("msg"), str):
         kept["msg"] = kept["msg"][:LONGEST]
+    own = module.startswith("xdr.failback.")
     if isinstance(answer.get("results"), list):
-        kept["results"] = answer["results"] if module.startswith("xdr.failback.") else [_item(one) for one in answer["results"]]
+        kept["results"] = answer["results"] if own else [_item(one) for one in answer["results"]]
+    if own and isinstance(answer.get("instances"), list):
+        kept["instances"] = answer["instances"]
     if "diff" in kept and not _differs(kept["diff"]):
         del kept["diff"]
     return kept

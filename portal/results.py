@@ -54,6 +54,7 @@ class Failure:
 @dataclass(frozen=True)
 class RunResult:
     """``results``: every item that a module answered for, in order: ``{"host", "step", "module", …the item}``;
+    ``instances``: those that a read of the plan looked at, ``{"host", "name", "state", "pid", "why"}``;
     ``view``: the plan as the run's gate read it, before anything was changed (state_machine.View as JSON), or None;
     ``state``: the plan's state as last recorded by a site in this run, else that of the view;
     ``error``: one sentence, empty when the run ended well; ``changed``: how many tasks changed something."""
@@ -71,6 +72,7 @@ class RunResult:
     failures: list[Failure] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
     answers: list[Event] = field(default_factory=list)
+    instances: list[dict[str, Any]] = field(default_factory=list)
     view: dict[str, Any] | None = None
     state: str = ""
     reason: str = ""  # why there was nothing to do
@@ -106,6 +108,7 @@ class Collector:
         self.failures: list[Failure] = []
         self.results: list[dict[str, Any]] = []
         self.answers: list[Event] = []
+        self.instances: list[dict[str, Any]] = []
         self.lines: list[str] = []
         self.view: dict[str, Any] | None = None
         self.state = ""
@@ -133,6 +136,7 @@ class Collector:
             self.answers.append(event)
             origin = {"host": event["host"], "step": event["step"], "module": event["module"].rpartition(".")[2]}
             self.results.extend({**origin, **item} for item in event.get("results", []) if isinstance(item, dict))
+            self.instances.extend({"host": event["host"], **item} for item in event.get("instances", []))
         if event.get("xdr_view"):
             self.view = event["xdr_view"]
             self.state = event["xdr_view"]["state"]
@@ -172,6 +176,7 @@ class Collector:
             failures=self.failures if code else [],
             results=self.results,
             answers=self.answers,
+            instances=self.instances,
             view=self.view,
             state=self.state,
             reason=self.reason,

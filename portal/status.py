@@ -20,7 +20,7 @@ _COLOURS = {"ACTIVE": "green", "READY": "green", "SPLIT_BRAIN": "red", "NO_OWNER
 
 
 def read(plan: str, inventory: Path) -> dict[str, Any]:
-    """The plan's state by the playbook status.yml: the view (PU/state_machine.py), ``volumes``, and the run that read it."""
+    """The plan's state by the playbook status.yml: the view (PU/state_machine.py), ``volumes``, ``instances``, and the run that read it."""
     return document(plan, execute(request("status", plan, inventory)))
 
 
@@ -30,6 +30,7 @@ def document(plan: str, result: RunResult) -> dict[str, Any]:
         "plan": plan,
         **(result.view or {"state": units.UNKNOWN}),
         "volumes": [{key: value for key, value in volume.items() if key not in ("module", "step")} for volume in volumes],
+        "instances": result.instances,
         "error": result.error,
         "exit_code": result.exit_code,
     }
@@ -73,8 +74,20 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
     run = one.get("run")
     if run:
         yield "run", f"{run['id']} ({run['action']}) has begun and not ended: {', '.join(run['phases']) or 'no phase yet'}"
+    for host in dict.fromkeys(instance["host"] for instance in one["instances"]):
+        yield f"instances on {host}", _instances([instance for instance in one["instances"] if instance["host"] == host])
     if one["unreachable"]:
         yield "unreachable", ", ".join(one["unreachable"])
+
+
+def _instances(found: list[dict[str, Any]]) -> str:
+    """``RUNNING: orders-db, cart; FATAL: shop-api (no licence)``."""
+    states = dict.fromkeys(one["state"] for one in found)
+    return "; ".join(f"{state}: {', '.join(_instance(one) for one in found if one['state'] == state)}" for state in states)
+
+
+def _instance(one: dict[str, Any]) -> str:
+    return f"{one['name']} ({one['why']})" if one["why"] else str(one["name"])
 
 
 def _age(value: Any) -> str:

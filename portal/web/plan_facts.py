@@ -162,7 +162,13 @@ class PlanFacts:
 
     @property
     def resources(self) -> Mapping[str, str]:
-        return self.course.resources if self.course else {}
+        """Where the run has brought them that changed something since the plan was seen."""
+        return self.course.resources if self.behind and self.course else {}
+
+    def instances(self, resource: str) -> list[Mapping[str, Any]]:
+        """Host, state and why of a resource's instance: where it runs or should not be as it is, else where it is stopped."""
+        found = [one for one in self.document.get("instances") or [] if one["name"] == resource]
+        return [one for one in found if one["state"] != "STOPPED"] or found[:1]
 
     def copies(self, volume: str) -> Iterator[VolumeCopy]:
         """The volume at each site, as its host told; the source first."""

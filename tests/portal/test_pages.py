@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,25 @@ def test_plans(portal: Portal) -> None:
     assert "amsterdam" in page
     assert "128.0 KiB" in page
     assert "within RPO" in page
+
+
+def test_a_plan_tells_how_its_instances_are(portal: Portal) -> None:
+    """Where it was seen; while a run is at work, how far that has come."""
+
+    def row(name: str) -> str:
+        found = re.search(rf"<td>{name}</td>\s*<td>(.*?)</td>", text(portal, "/plans/webshop"))  # the second is its volume's
+        assert found
+        return " ".join(re.sub("<[^>]*>", "", found[1]).split())
+
+    assert row("cart") == "● RUNNING ams-hv1"
+    broken = {"host": "ams-hv1", "name": "cart", "state": "FATAL", "pid": 0, "why": "no licence"}
+    portal.see(instances=[{**broken, "host": "fra-hv1", "state": "STOPPED"}, broken])
+    assert row("cart") == "✖ FATAL ams-hv1: no licence"
+    assert row("pricing") == "unknown"
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    portal.tell(run, timed([resource("cart", "Stopping")]))
+    assert row("cart") == "▼ Stopping"
 
 
 def test_what_is_not_known_is_unknown_never_0(portal: Portal) -> None:

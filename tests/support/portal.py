@@ -109,6 +109,12 @@ def seen(
         "offer": None,
         "unreachable": [],
         "volumes": [copy for volume in VOLUMES for copy in _copies(volume, owner)],
+        "instances": [
+            {"host": host, "name": name, "state": "RUNNING" if site == owner else "STOPPED", "pid": 0, "why": ""}
+            for site, host in (("primary", "fra-hv1"), ("dr", "ams-hv1"))
+            for group in GROUPS
+            for name in group
+        ],
         "error": "",
         "exit_code": 0,
         **rest,

@@ -53,6 +53,7 @@ def test_status(event: str, data: dict[str, Any], status: str) -> None:
         ({"msg": "x", "invocation": {"module_args": {"a": 1}}, "_ansible_no_log": False, "stdout": "y"}, {"msg": "x"}),
         ({"xdr_code": "gate_refused", "msg": "m", "xdr_where": "w"}, {"xdr_code": "gate_refused", "msg": "m", "xdr_where": "w"}),
         ({"results": [{"name": "a", "state": "RUNNING"}]}, {"results": [{"name": "a", "state": "RUNNING"}]}),
+        ({"instances": [{"name": "a", "state": "RUNNING"}]}, {"instances": [{"name": "a", "state": "RUNNING"}]}),
         ({"xdr_view": {"state": "READY"}, "proceed": True}, {"xdr_view": {"state": "READY"}, "proceed": True}),
         ({"diff": {"before": {"a": 1}, "after": {"a": 1}}}, {}),
         ({"diff": {"before": {"a": 1}, "after": {"a": 2}}}, {"diff": {"before": {"a": 1}, "after": {"a": 2}}}),

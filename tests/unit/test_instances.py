@@ -225,6 +225,22 @@ def test_unknown_things_are_named(host: SiteHost, call: ModuleCaller, name: str,
     assert words in call("xdr_instances", host.arguments(instances=items(name)))["msg"]
 
 
+def test_a_read_of_the_plan_looks_at_every_instance(host: SiteHost, call: ModuleCaller) -> None:
+    """Also where one cannot be looked at; without being asked it looks at none."""
+    call("xdr_instances", started(host, "db"))
+    assert "instances" not in call("xdr_plan", host.arguments(state="read"))
+    answer = call("xdr_plan", host.arguments(state="read", instances=True))
+    seen = {one["name"]: one for one in answer["instances"]}
+    assert {name: one["state"] for name, one in seen.items() if name in ("db", "unguarded", "absent", "odd")} == {
+        "db": "RUNNING",
+        "unguarded": "STOPPED",
+        "absent": "UNKNOWN",
+        "odd": "UNKNOWN",
+    }
+    assert seen["db"]["pid"] > 0
+    assert "there is no instance driver 'abacus'" in seen["odd"]["why"]
+
+
 def test_no_supervisord(host: SiteHost, call: ModuleCaller, tmp_path: Path) -> None:
     host.write_site(supervisor_socket=str(tmp_path / "none.sock"))
     answer = call("xdr_instances", host.arguments(instances=items("web")))

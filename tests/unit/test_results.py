@@ -116,13 +116,16 @@ def test_what_ansible_playbook_said_when_no_task_failed() -> None:
 def test_views_and_items() -> None:
     view = {"state": "READY", "owner": "dr"}
     items = [{"volume": "orders", "bytes_sent": 5}]
+    instance = {"name": "web", "state": "RUNNING", "pid": 7, "why": ""}
     got = finished(
         collected(
             result("ok", module="xdr.failback.xdr_gate", xdr_view=view, proceed=False, reason="home already"),
             result("ok", "sync", module="xdr.failback.xdr_delta_sync", results=items),
+            result("ok", module="xdr.failback.xdr_plan", results=[], instances=[instance]),
             result("ok", module="xdr.failback.xdr_ownership", record={"status": "ACTIVE"}),
         )
     )
     assert (got.view, got.reason, got.state) == (view, "home already", "ACTIVE")
     assert got.results == [{"host": "h1", "step": "sync", "module": "xdr_delta_sync", "volume": "orders", "bytes_sent": 5}]
+    assert got.instances == [{"host": "h1", **instance}]
     assert got.to_json()["steps"] == [{"name": "sync", "begin": 0.0, "end": 1.0, "seconds": 1.0, "result": "ok"}]

@@ -35,6 +35,10 @@ options:
     description: With O(replication), measure the lag of sources. Each volume is read.
     type: bool
     default: false
+  instances:
+    description: With O(state=read), look at each instance that the host is registered for.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Makes every check and changes nothing.
@@ -85,6 +89,11 @@ results:
   type: list
   elements: dict
   returned: with O(state=read) and O(replication)
+instances:
+  description: An entry for each instance, its C(name), C(state), C(pid) and C(why), as of M(xdr.failback.xdr_instances).
+  type: list
+  elements: dict
+  returned: with O(state=read) and O(instances)
 xdr_code:
   description: Kind of the failure, such as V(taken), V(outside_roots), V(in_use).
   type: str
@@ -106,18 +115,24 @@ ARGUMENTS: dict[str, Any] = {
     "document": {"type": "dict"},
     "replication": {"type": "bool", "default": False},
     "lag": {"type": "bool", "default": False},
+    "instances": {"type": "bool", "default": False},
 }
 
 
 def read(params: dict[str, Any]) -> dict[str, Any]:
     state_dir, plan = Path(params["state_dir"]), params["plan"]
-    document, record, volumes = registered(state_dir, plan), load(state_dir, plan), []
+    document, record = registered(state_dir, plan), load(state_dir, plan)
+    answer: dict[str, Any] = {"document": document, "record": record.to_json(), "owns": record.owns, "results": []}
+    # imported here, because a site host compiles what it imports at each call, and most calls do not ask for it
     if document and params["replication"]:
-        # here, because a site host compiles what it imports at each call, and most calls do not ask for it
         from ansible_collections.xdr.failback.plugins.module_utils.replication import status
 
-        volumes = status(state_dir, plan, with_lag=params["lag"])
-    return {"document": document, "record": record.to_json(), "owns": record.owns, "results": volumes}
+        answer["results"] = status(state_dir, plan, with_lag=params["lag"])
+    if document and params["instances"]:
+        from ansible_collections.xdr.failback.plugins.module_utils.instances.moves import look_at_all
+
+        answer["instances"] = look_at_all(state_dir, plan)
+    return answer
 
 
 def main() -> None:

@@ -56,6 +56,19 @@ def read_state(instances: Sequence[Instance]) -> list[Outcome]:
     return each(lambda instance: instance.driver.status(instance.item), instances)
 
 
+def look_at_all(state_dir: Path, plan: str) -> list[dict[str, Any]]:
+    """Name, state, pid and why of every instance of the plan on this host; one that cannot be looked at is UNKNOWN."""
+
+    def look(name: str) -> dict[str, Any]:
+        try:
+            [seen] = read_state(read_items(state_dir, plan, [{"name": name}]))
+        except XdrError as error:
+            seen = Outcome("UNKNOWN", why=error.sentence())
+        return {"name": name, "state": seen.state, "pid": seen.pid, "why": seen.why}
+
+    return each(look, list(load_plan(state_dir, plan).instances))
+
+
 def ending(state_dir: Path, plan: str) -> Callable[[str], str]:
     """A function from a resource to why its instance has ended: empty while it has not, and for one that is not of this host."""
     known = load_plan(state_dir, plan).instances
