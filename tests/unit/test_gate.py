@@ -95,6 +95,11 @@ def test_each_attempt_gets_a_greater_number() -> None:
     assert told.attempt > max(record.attempt[1] for record in world.record.values())
 
 
+def test_a_cycle_that_begins_at_the_same_moment_is_overtaken() -> None:
+    world = World().reversing()
+    assert decision("failback", world).attempt > decision("replicate", world).attempt > world.number
+
+
 def test_the_pair_is_newer_than_that_of_an_owner_that_died() -> None:
     world = World().accepted()
     world.claim("failback")  # primary's acceptance of epoch 3 counts, and it dies before the witness hears of it
@@ -235,6 +240,14 @@ def test_run_pins_its_plan() -> None:
     with pytest.raises(XdrError, match="edited") as refusal:
         decision("failback", World().stopped(), plan={**PLAN, "hash": "h2"})
     assert refusal.value.code == "gate_refused"
+
+
+def test_a_cycle_that_was_killed_pins_nothing() -> None:
+    world = World().reversing()
+    world.claim("replicate")
+    for action in ("failback", "replicate"):
+        told = decision(action, world, plan={**PLAN, "hash": "h2"})
+        assert (told.proceed, told.fresh) == (True, True)
 
 
 def test_resource_leaves_a_plan_only_while_it_is_active() -> None:

@@ -129,6 +129,27 @@ def test_check_mode_predicts_the_decision_without_the_offer(tmp_path: Path, call
     assert (answer["record"]["epoch"], answer["record"]["owner"]) == (2, "dr")
 
 
+@pytest.mark.parametrize(("state", "options"), [("claimed", {"action": "failback", "fresh": True}), ("draining", {})])
+def test_a_cycle_that_came_in_between_is_no_matter_for_check_mode(
+    host: SiteHost, call: ModuleCaller, state: str, options: dict[str, Any]
+) -> None:
+    run = {
+        "id": "other",
+        "action": "replicate",
+        "attempt": 5,
+        "plan_hash": "h",
+        "started": 0.0,
+        "ended": None,
+        "outcome": None,
+        "phases": {},
+    }
+    host.write_record(attempt=(1, 5), run=run)
+    before = files(host.state_dir)
+    assert call("xdr_ownership", host.changing(state=state, **options), check=True)["changed"]
+    assert files(host.state_dir) == before
+    assert call("xdr_ownership", host.changing(state=state, **options))["xdr_code"] == "stale_attempt"
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_an_older_attempt_is_refused_naming_both(host: SiteHost, call: ModuleCaller, check: bool) -> None:
     host.write_record(attempt=(1, 5))

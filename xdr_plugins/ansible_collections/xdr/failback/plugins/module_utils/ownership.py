@@ -52,6 +52,7 @@ def predict(record: Record, pair: Pair, request: Request, now: float, *, run_id:
 
     Refuses as ``perform`` does, but for what an earlier phase would have brought about.
     """
+    pair = _past_a_cycle(record, pair)
     records.check_attempt(record, pair)
     request = {**request, "attempt": pair, "run_id": run_id}
     try:
@@ -60,6 +61,13 @@ def predict(record: Record, pair: Pair, request: Request, now: float, *, run_id:
         if error.code not in ("wrong_state", "offer_unknown"):
             raise
         return _predict_without_predecessors(record, request, now)
+
+
+def _past_a_cycle(record: Record, pair: Pair) -> Pair:
+    """A replication cycle that came since the gate read the record has taken a number, and changed nothing that a prediction is made of."""
+    epoch, number = record.attempt
+    came = record.run is not None and record.run["action"] == "replicate" and pair <= (epoch, number)
+    return (epoch, number + 1) if came else pair
 
 
 def _predict_without_predecessors(record: Record, request: Request, now: float) -> Record:

@@ -19,6 +19,7 @@ MOVING = (State.FAILING_BACK, State.ROLLING_BACK, State.HALTED)
 SILENT = "does not answer"
 MOVES = ("failback", "rollback", "failover")
 ONLY_LOOKS = ("status", "verify_primary")
+CYCLE = "replicate"  # it gives way to all else, and what it had begun binds nobody
 HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
 
 
@@ -56,10 +57,12 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     proceed, reason = rule(plan, view, options)
     if proceed and action == "failback" and view.state in REVERSED:
         _same_sizes(plan, reads)
-    resumed = view.run is not None and view.run["action"] == action
+    resumed = view.run is not None and view.run["action"] == action and action != CYCLE
     epoch = max(view.epoch, view.attempt_epoch)
+    # a cycle that has read the same and takes its number at the same moment is overtaken
+    attempt = view.attempt + (1 if action == CYCLE else 2)
     fresh, claims = not resumed, action not in ONLY_LOOKS
-    return Decision(proceed, reason, epoch, view.attempt + 1, _entry(action, view), fresh, claims)
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -104,7 +107,7 @@ def _not_locked_out(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
     """A run pins its plan, and a resource leaves a plan only while it is ACTIVE."""
-    if view.run and view.run["plan_hash"] != plan["hash"]:
+    if view.run and view.run["action"] != CYCLE and view.run["plan_hash"] != plan["hash"]:
         raise XdrError(
             f"the plan was edited while run {view.run['id']} ({view.run['action']}) had not ended",
             where=str(plan["file"]),
