@@ -122,6 +122,7 @@ class Lines:
     def __init__(self, say: Callable[[str], None], title: str = "") -> None:
         self._say, self._board = say, Board()
         self._volumes: dict[str, float] = {}  # when it was told last
+        self._whole: dict[str, str] = {}  # what was told last in this phase, of those that are done
         self._entered = 0.0
         self._title = title
 
@@ -147,6 +148,7 @@ class Lines:
         if phase and phase.end > self._entered:  # not all of its tasks were skipped this time
             self._say(f"  {name}: {phase.result}, {units.seconds(phase.end - self._entered)}")
         self._entered = at
+        self._whole.clear()
 
     def _volume(self, name: str) -> None:
         """A volume that is done in less than a second is told once."""
@@ -154,6 +156,9 @@ class Lines:
         volume = self._board.volumes[name]
         if volume.done >= volume.total:
             self._volumes.pop(name, None)
+            if self._whole.get(name) == volume.line():  # it says so when it was sent, and again when it is in place
+                return
+            self._whole[name] = volume.line()
         elif now - self._volumes.setdefault(name, now) < self.every:
             return
         else:

@@ -67,7 +67,7 @@ def play(*, unattended: bool, as_json: bool) -> int:
     code = measure.verdict(document)
     if as_json:
         render.show_json(document)
-    _epilogue(on, document, lab if keep else None)
+    _epilogue(on, document, story if keep else None)
     return code
 
 
@@ -124,6 +124,7 @@ class Story:
     on: Console
     portal: bool = False
     runs: list[dict[str, Any]] = field(default_factory=list)
+    login: str = ""  # where the portal is, and how to log in
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -178,7 +179,8 @@ class Story:
 
         password = accounts.add(following.open_store(self.lab.inventory), USER, accounts.Role.dr_admin)
         address = self.services.start()
-        self._tell(f"[bold]The portal is open: {address}[/], log in as {USER} with the password {password}")
+        self.login = f"[bold]The portal is open: {address}[/], log in as {USER} with the password {password}"
+        self._tell(self.login)
 
     def _protect(self) -> None:
         self._tell("The web shop starts in frankfurt, and a client begins to order through the load balancer")
@@ -283,18 +285,18 @@ def _well(result: RunResult) -> RunResult:
     return result
 
 
-def _epilogue(on: Console, document: dict[str, Any], lab: Lab | None) -> None:
+def _epilogue(on: Console, document: dict[str, Any], kept: Story | None) -> None:
     for line in measure.told(document):
         on.print(f"  {line}")
-    if lab is None:
+    if kept is None:
         return
-    on.print("\nThe lab is still up. Try:")
+    on.print(f"\nThe lab is still up. {kept.login}\nTry:")
     for command, what in (
         (f"./xdr status {PLAN}", "the state of the plan, as the hosts know it"),
         (f"./xdr run replicate {PLAN}", "a replication cycle"),
         (f"./xdr run failover {PLAN}", "a planned move to amsterdam, nothing is lost"),
         (f"./xdr run failback {PLAN} --check", "what a failback would do"),
-        (f"./xdr plan show {PLAN}", f"the plan; edit {_short(lab.inventory)}/plans/{PLAN}.yml"),
+        (f"./xdr plan show {PLAN}", f"the plan; edit {_short(kept.lab.inventory)}/plans/{PLAN}.yml"),
         ("./xdr demo --down", "take everything down"),
     ):
         on.print(f"  {command:<38} {what}")

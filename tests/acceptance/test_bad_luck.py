@@ -25,7 +25,7 @@ import pytest
 from tests.support.luck import HANGS, PLAN, REFUSES, Luck
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # a busy machine; alone each takes less than a minute
 
 FRESH_SSH = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no"}  # a connection that is open already would not ask for keys again
 

@@ -17,7 +17,7 @@ from portal.lab.lab import Lab
 from portal.processes import PROC
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # a busy machine; alone it takes a minute or two
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 XDR = [str(Path(sys.executable).parent / "xdr")]
 KEYS = {

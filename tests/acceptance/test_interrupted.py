@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.luck import Luck
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # a busy machine; alone each takes less than a minute
 
 
 def test_killed_then_rolled_back(luck: Luck) -> None:

@@ -19,7 +19,7 @@ from portal.lab.inventory import PROJECT, service_ports
 from portal.lab.lab import SITE_HOSTS, Lab
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.support.browsers import chromium
 from tests.support.luck import PLAN, XDR, Luck
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.timeout(900)]
 
 SHOTS = PROJECT / "var" / "screenshots"
 LAPTOP = {"width": 1366, "height": 768}

@@ -23,7 +23,7 @@ from portal.worker import slot
 from tests.support.luck import PLAN, Luck
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # a busy machine; alone each takes less than a minute
 
 
 @pytest.fixture

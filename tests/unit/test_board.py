@@ -73,7 +73,13 @@ def test_a_volume_gets_a_line_a_second_at_most() -> None:
         lines.add(bytes_of(done))
     lines.add(bytes_of(8 << 20))
     assert len(said) <= 3
+    lines.add(bytes_of(8 << 20))
+    assert len(said) <= 3
     assert said[-1] == "  volume orders: 8.0 MiB of 8.0 MiB"
+    assert said.count(said[-1]) == 1
+    for event in (task("final_sync"), task("verify"), bytes_of(8 << 20)):
+        lines.add(event)
+    assert said.count("  volume orders: 8.0 MiB of 8.0 MiB") == 2  # another phase, another sentence
 
 
 def test_no_rate_no_eta() -> None:

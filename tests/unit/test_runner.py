@@ -98,7 +98,7 @@ def launched(project: Path) -> Iterator[subprocess.Popen[bytes]]:
     argv = [sys.executable, "-c", LAUNCHER, str(project), json.dumps({"nap": 300})]
     with subprocess.Popen(argv, cwd=PROJECT, start_new_session=True) as launcher:
         try:
-            wait_until(lambda: napping(the_run(project)), "the playbook works", 20)
+            wait_until(lambda: napping(the_run(project)), "the playbook works", 60)
             yield launcher
         finally:
             launcher.kill()
@@ -175,7 +175,7 @@ def test_stop_leaves_no_process(project: Path) -> None:
     results: list[RunResult] = []
     thread = threading.Thread(target=lambda: results.append(launch(wanted, stop=stop)))
     thread.start()
-    wait_until(lambda: napping(wanted.run_id), "the playbook works", 20)
+    wait_until(lambda: napping(wanted.run_id), "the playbook works", 60)
     child = runs.child_of(wanted.folder)
     assert child
     # ansible-playbook, its worker, sleep: one look at /proc may miss a process that is just being made
@@ -197,7 +197,7 @@ def test_what_ignores_sigterm_is_killed(project: Path) -> None:
     wanted = request(project, playbook="stubborn.yml")
     thread = threading.Thread(target=launch, args=(wanted,), kwargs={"stop": stop})
     thread.start()
-    wait_until(lambda: napping(wanted.run_id), "the playbook works", 20)
+    wait_until(lambda: napping(wanted.run_id), "the playbook works", 60)
     stop.set()
     thread.join(20)
     assert not thread.is_alive()
