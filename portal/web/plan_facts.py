@@ -71,17 +71,17 @@ class PlanFacts:
         return choices.seen(self.document)
 
     @cached_property
-    def behind(self) -> Run | None:
-        """The run that changed something since the plan was seen: its events know more."""
-        run = self.active or next((run for run in self.latest if run.exclusive), None)
-        if run is None or run.started_at is None or (self.seen and run.ended_at and run.ended_at < self.seen.at):
-            return None
-        return run
+    def _since(self) -> list[Course]:
+        """Of the runs that may have changed something since the plan was seen, the newest first: their events know more."""
+        seen = self.seen.at if self.seen else 0.0
+        found = [run for run in self.latest if run.exclusive and run.started_at and (not run.ended_at or run.ended_at >= seen)]
+        return [self.desk.courses.of(self.desk.store, run.id) for run in found]
 
     @property
     def state(self) -> str:
-        if self.behind and self.course and self.course.record:
-            return str(self.course.record["status"])
+        record = next((course.record for course in self._since if course.record), None)
+        if record:
+            return str(record["status"])
         return str(self.view.state) if self.view else units.UNKNOWN
 
     @property
@@ -101,8 +101,9 @@ class PlanFacts:
     @cached_property
     def _owned(self) -> tuple[str | None, int] | None:
         """Owner and epoch; None where neither is known."""
-        if self.behind and self.course and self.course.owned:
-            return self.course.owned
+        known = next((course.owned for course in self._since if course.owned), None)
+        if known:
+            return known
         return (self.view.owner, self.view.epoch) if self.view else None
 
     @property
@@ -162,8 +163,8 @@ class PlanFacts:
 
     @property
     def resources(self) -> Mapping[str, str]:
-        """Where the run has brought them that changed something since the plan was seen."""
-        return self.course.resources if self.behind and self.course else {}
+        """Where the newest run has brought them, if the plan was not seen since."""
+        return self._since[0].resources if self._since else {}
 
     def instances(self, resource: str) -> list[Mapping[str, Any]]:
         """Host, state and why of a resource's instance: where it runs or should not be as it is, else where it is stopped."""

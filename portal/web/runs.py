@@ -11,10 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from .. import units
+from ..board import Volume
 from ..choices import Active, stop_refused
 from ..store import events, runs
 from ..store.accounts import Role
 from ..store.runs import ROLLBACK, STOP, Run
+from .course import Course
+from .environment import Plan
 from .lines import line
 from .pages import page
 from .plan_facts import PlanFacts
@@ -22,6 +25,7 @@ from .visit import Visit, allowed
 
 SHOWN = 50
 LINES = 3000  # of a log on its page
+SENDING = ("failback", "reverse-replication", "replicate", "reprotect")
 
 
 @allowed(Role.viewer)
@@ -98,12 +102,14 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
     last = events.last(store, run.id)
     log = [line(event) for event in events.after(store, run.id, max(0, last - LINES), limit=LINES)] if with_log else []
     plan = visit.desk.inventory.plans.get(run.plan)
+    course = visit.desk.courses.of(store, run.id)
     return page(
         visit,
         "run.html" if with_log else "board.html",
         status,
         run=run,
-        course=visit.desk.courses.of(store, run.id),
+        course=course,
+        volumes=volumes(run, course, plan),
         log=log,
         last=log[-1].seq if log else 0,
         missing=max(0, last - LINES),
@@ -113,6 +119,15 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         rollback_refused=_rollback_refused(visit, run),
         refusal=refusal,
     )
+
+
+def volumes(run: Run, course: Course, plan: Plan | None) -> dict[str, Volume | None]:
+    """What is told of them, in the plan's order; None for one that the run will send. All from the first moment on, lest the page jumps."""
+    told = course.volumes
+    groups = plan["start_order"] if plan else []
+    names = [volume["name"] for group in groups for resource in group["resources"] for volume in resource["volumes"]]
+    awaited = names if run.action in SENDING and not run.check and not run.ended else []
+    return {name: told.get(name) for name in dict.fromkeys((*names, *told)) if name in told or name in awaited}
 
 
 def outcome(run: Run) -> str:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.browser
 
 SHOTS = PROJECT / "var" / "screenshots"
 LAPTOP = {"width": 1366, "height": 768}
+PHONE = {"width": 360, "height": 740}
 PACE = 0.15  # seconds between two batches of events: slow enough to be seen
 
 
@@ -210,6 +211,24 @@ def test_sites_users_audit_and_runs(page: Page, portal: Portal, scheme: str) -> 
     shot(page, "audit", scheme)
     page.goto("/runs")
     shot(page, "runs", scheme)
+
+
+def test_no_page_is_wider_than_a_phone(page: Page, portal: Portal, scheme: str) -> None:
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    for batch in failback("health_checks"):
+        portal.tell(run, timed(batch))
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    login(page, Role.dr_admin)
+    for name, path in (
+        ("plans", "/"),
+        ("plan", f"/plans/{PLAN}"),
+        ("run", f"/runs/{run.id}"),
+        *((name, f"/{name}") for name in ("sites", "runs", "users", "audit")),
+    ):
+        page.goto(path)
+        shot(page, f"phone-{name}", scheme, whole=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
 
 
 def test_the_keyboard_alone_starts_a_check(page: Page, portal: Portal) -> None:

@@ -15,7 +15,7 @@ from portal.store import accounts, audit, observations, runs
 from portal.store.accounts import Role
 from portal.web.app import create_app
 from portal.web.headers import POLICY
-from tests.support.portal import INVENTORY, Portal, ended, failback, resource, result, seen, timed
+from tests.support.portal import INVENTORY, VOLUMES, Portal, bytes_of, ended, failback, resource, result, seen, timed
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
 
@@ -243,6 +243,35 @@ def test_a_run_from_its_request_to_its_end(portal: Portal) -> None:
     assert '<li class="pending">' not in page
     assert 'action="/runs' not in page, "no buttons at the end"
     assert "frankfurt" in text(portal, "/"), "its events know more than what was seen before it"
+
+
+def test_the_volumes_of_a_run_keep_their_places(portal: Portal) -> None:
+    """In the plan's order, all of them from the first moment on."""
+
+    def told() -> list[str]:
+        page = text(portal, f"/runs/{run.id}/board").partition('<ul class="volumes">')[2].partition("</ul>")[0]
+        return [" ".join(re.sub("<[^>]*>", "", one).split()) for one in page.split("</li>")[:-1]]
+
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    assert told() == [f"{name} nothing sent yet" for name in VOLUMES]
+    portal.tell(run, timed([bytes_of("cart", 1 << 20, 4 << 20)]))
+    assert [one.split()[0] for one in told()] == list(VOLUMES)
+    assert "cart 1.0 MiB of 4.0 MiB, 24.0 MiB/s, 0.1 s to go" in told()
+    portal.finish(run)
+    assert [one.split()[0] for one in told()] == ["cart"]
+
+
+def test_a_run_that_has_just_begun_hides_nothing_of_the_one_before_it(portal: Portal) -> None:
+    """Nobody looked at the plan in between."""
+    first = portal.request("failback")
+    runs.begin(portal.store, first.id, "here-1")
+    for batch in failback():
+        portal.tell(first, timed(batch))
+    portal.finish(first)
+    second = portal.request("reprotect")
+    runs.begin(portal.store, second.id, "here-1")
+    assert "FAILED_BACK" in text(portal, "/")
 
 
 def test_how_a_failed_run_ends(portal: Portal) -> None:

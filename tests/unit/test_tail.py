@@ -69,6 +69,13 @@ def test_every_line_once_although_the_file_comes_late(host: Host, tmp_path: Path
     assert {name for name, _ in heard} == {"fra"}
 
 
+def test_a_volume_that_is_done_is_told_once(tmp_path: Path) -> None:
+    """And again when more of it, or the same anew, was to be done."""
+    write(tmp_path, 50, 100, 100, 20, 100)
+    told = [json.loads(line)["done"] for line in (tmp_path / "runs" / "r1.jsonl").read_text().splitlines()]
+    assert told == [50, 100, 20, 100]
+
+
 def test_half_a_line_waits_for_its_other_half(host: Host, tmp_path: Path) -> None:
     heard = Heard()
     (tmp_path / "runs").mkdir()

@@ -30,7 +30,7 @@ class Progress:
 
     def __init__(self, state_dir: Path, run_id: str, host: str) -> None:
         self._host = host
-        self._last: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, tuple[float, int, int]] = {}
         self._fd = -1
         if run_id:
             path = run_file(state_dir, run_id)
@@ -38,13 +38,13 @@ class Progress:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def bytes(self, volume: str, done: int, total: int) -> None:
-        """Tell how far a volume is; at most every half second, and always at its end."""
+        """Tell how far a volume is; at most every half second, and always at its end, once."""
         now = time.monotonic()
-        at, before = self._last.get(volume, (0.0, 0))
-        if done < total and at and now - at < self.every:
+        at, before, whole = self._last.get(volume, (0.0, 0, -1))
+        if at and (now - at < self.every if done < total else done == before and total == whole):
             return
         rate = round((done - before) / (now - at)) if at and now > at and done > before else 0
-        self._last[volume] = (now, done)
+        self._last[volume] = (now, done, total)
         self._write({"kind": "bytes", "volume": volume, "done": done, "total": total, "rate": rate})
 
     def resource(self, name: str, state: str) -> None:
