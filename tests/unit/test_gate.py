@@ -242,6 +242,15 @@ def test_run_pins_its_plan() -> None:
     assert refusal.value.code == "gate_refused"
 
 
+@pytest.mark.parametrize(("phase", "passed", "goes"), [("", 10.0, False), ("", 300.0, True), ("stop_services/db", 300.0, False)])
+def test_a_cycle_gives_way_to_a_move_but_not_for_ever_to_one_that_never_began(phase: str, passed: float, goes: bool) -> None:
+    world = World().active()
+    world.claim("failover")
+    if phase:
+        world.phase("primary", phase)
+    assert decision("replicate", world, now=world.now + passed).proceed is goes
+
+
 def test_a_cycle_that_was_killed_pins_nothing() -> None:
     world = World().reversing()
     world.claim("replicate")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     source, target = target, source
                 told = {"undo": recovery.undo_path(view, source, target), "xdr_view": view.to_json()}
                 return {"changed": False, **recovery.recover(plan, view).to_json(), **told}
-            decision = gate.decide(arguments["action"], plan, view, reads, arguments)
+            decision = gate.decide(arguments["action"], plan, view, reads, {**arguments, "now": time.time()})
         except XdrError as error:
             failure: dict[str, Any] = {"failed": True, "changed": False, **error.failure()}
             return {**failure, "xdr_view": view.to_json()} if view else failure

@@ -20,6 +20,7 @@ SILENT = "does not answer"
 MOVES = ("failback", "rollback", "failover")
 ONLY_LOOKS = ("status", "verify_primary")
 CYCLE = "replicate"  # it gives way to all else, and what it had begun binds nobody
+PREFLIGHT = 120.0  # seconds after which a move that has touched nothing is taken for one that was stopped
 HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
 
 
@@ -194,6 +195,8 @@ def _reverse_replication(plan: Plan, view: View, options: Options) -> tuple[bool
 
 def _replicate(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     move = _unfinished_move(view)
+    if move and not move["phases"] and options.get("now", 0.0) - move["started"] > PREFLIGHT:
+        move = None
     if view.state in MOVING or move:
         name = f"{move['action']}, run {move['id']}" if move else f"the move that is under way ({view.state})"
         return False, f"a cycle gives way to {name}"
