@@ -11,13 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from portal.lab.lab import Lab
+from tests.support.labs import named
 from tests.support.luck import Luck
 
 
 @pytest.fixture(scope="session")
 def luck() -> Iterator[Luck]:
     """A lab of its own, which goes through the story only as far as a test asks."""
-    one = Luck(Lab.create("luck"))
+    one = Luck(Lab.create(named("luck")))
     try:
         yield one
     finally:

@@ -17,6 +17,7 @@ import pytest
 from portal.lab.addresses import free
 from portal.lab.inventory import PROJECT, service_ports
 from portal.lab.lab import SITE_HOSTS, Lab
+from tests.support.labs import built
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -25,13 +26,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def own() -> Iterator[Lab]:
     """A lab to break; the shared one stays whole."""
-    lab = Lab.create("test-build")
-    lab.down()
-    try:
-        lab.up()
+    with built("test-build") as lab:
         yield lab
-    finally:
-        lab.down()
 
 
 def commands(lab: Lab, site: str) -> str:
@@ -86,7 +82,7 @@ def test_killed_daemon_is_started_again(own: Lab) -> None:
 def test_neither_a_killed_build_nor_a_taken_port_blocks_the_next(own: Lab) -> None:
     own.down()
     before = own.variables
-    argv = [sys.executable, "-c", "from portal.lab.lab import Lab; Lab.create('test-build').up()"]
+    argv = [sys.executable, "-c", f"from portal.lab.lab import Lab; Lab.create({own.name!r}).up()"]
     process = subprocess.Popen(argv, cwd=PROJECT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: "sshd" in commands(own, "primary"), "the first sshd runs", 120)

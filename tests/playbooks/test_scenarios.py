@@ -7,8 +7,10 @@ The scenarios are the chapters of one story, each begins where the one before it
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,13 +21,18 @@ import pytest
 from portal import PROJECT
 from portal.lab.lab import Lab
 from tests.support.labs import built
+from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 EXTRA = {"failover": ["-e", "{xdr_attestation: every process of the site was killed by this test}"]}
-STORY = ["start", "reprotect", "replicate", "failover", "reverse_replication", "failback", "planned_failover"]
+STORY = [
+    *("start", "reprotect", "replicate", "failover", "reverse_replication", "verify_primary", "rollback", "failback"),
+    "planned_failover",
+]
+UNCHANGED = ("replicate", "verify_primary")  # nobody writes here, so a cycle finds nothing to do
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +46,35 @@ def prepare(lab: Lab, scenario: str) -> None:
         lab.lose_site("primary")
     elif scenario == "reverse_replication":
         lab.return_site("primary")
+    elif scenario == "rollback":
+        break_off_failback(lab)
     elif scenario == "planned_failover":
         play(lab, HERE / "reprotect" / "converge.yml")
 
 
+ENVIRONMENT = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+
+
+def argv(lab: Lab, path: Path, *options: str) -> list[str]:
+    return [str(ANSIBLE_PLAYBOOK), "-i", str(lab.inventory), "-e", "plan=webshop", *options, str(path)]
+
+
+def break_off_failback(lab: Lab) -> None:
+    """A person's Ctrl-C, once the DR site has released the plan."""
+    record = lab.site_dir("dr") / "state" / "plans" / "webshop" / "ownership.json"
+    with (lab.inventory.parent / "broken-off.log").open("wb") as log:
+        run = subprocess.Popen(argv(lab, HERE / "failback" / "converge.yml"), cwd=PROJECT, env=ENVIRONMENT, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: json.loads(record.read_text())["standing"] == "released" or run.poll() is not None, "the release", 120)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) != 0
+    finally:
+        run.kill()
+        run.wait()
+
+
 def play(lab: Lab, path: Path, *options: str) -> str:
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    argv = [str(ANSIBLE_PLAYBOOK), "-i", str(lab.inventory), "-e", "plan=webshop", *options, str(path)]
-    done = subprocess.run(argv, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(argv(lab, path, *options), cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -70,7 +98,7 @@ def test_scenario(lab: Lab, scenario: str) -> None:
     predicted = play(lab, converge, "--check", "--diff", *extra)
     assert state_of(lab) == before, "check mode changed something"
     made = play(lab, converge, *extra)
-    if scenario != "replicate":  # nobody writes here, so a cycle finds nothing to do
+    if scenario not in UNCHANGED:
         assert changes(made) > 0
         assert changes(predicted) > 0
     assert changes(play(lab, converge, *(extra if scenario == "start" else []))) == 0, "the second run changed something"
@@ -85,9 +113,8 @@ def test_every_scenario_has_its_turn() -> None:
     "playbook", sorted(path.stem for path in (PROJECT / "playbooks").glob("*.yml") if not path.stem.startswith(("lab_", "site_")))
 )
 def test_a_playbook_without_a_known_plan_says_which_there_are(playbook: str) -> None:
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    argv = [str(ANSIBLE_PLAYBOOK), "-i", "inventories/lab", "-e", "plan=shop", f"playbooks/{playbook}.yml"]
-    done = subprocess.run(argv, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    words = [str(ANSIBLE_PLAYBOOK), "-i", "inventories/lab", "-e", "plan=shop", f"playbooks/{playbook}.yml"]
+    done = subprocess.run(words, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "no plan named 'shop'" in done.stdout + done.stderr
     assert "webshop" in done.stdout + done.stderr

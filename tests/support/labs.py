@@ -5,15 +5,22 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Iterator
 
+from portal import PROJECT
 from portal.lab.lab import Lab
+
+
+def named(name: str) -> str:
+    """A lab's place is its account's: tests of two checkouts at once must not meet in one."""
+    return f"{name}-{zlib.crc32(str(PROJECT).encode()) & 0xFFFF:04x}"
 
 
 @contextlib.contextmanager
 def built(name: str) -> Iterator[Lab]:
-    """The lab of that name, built afresh and taken down at the end; nothing of its plan is started yet."""
-    lab = Lab.create(name)
+    """A lab of this checkout, built afresh and taken down at the end; nothing of its plan is started yet."""
+    lab = Lab.create(named(name))
     lab.down()
     try:
         lab.up()
