@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from portal.cli import app as command_line
 from portal.store import Store, events, tables
 from portal.store.accounts import Role
+from portal.store.runs import Run
 from portal.worker.worker import run_one
 from tests.support.portal import Portal
-from tests.support.workers import INVENTORY, Tiny
+from tests.support.workers import INVENTORY, Tiny, ended
 
 CANARY = "canary-4711"
 PLAYBOOK = """
@@ -63,12 +64,23 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
     return ((str(path), path.read_bytes()) for path in folder.rglob("*") if path.is_file())
 
 
-def test_no_row_file_log_or_page_has_a_secret(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+def lent(tiny: Tiny, store: Store) -> Run:
+    return run_one(tiny.inventory, tiny.asks(store).id, store=store, prepare=tiny.prepare)
+
+
+def by_a_worker(tiny: Tiny, store: Store) -> Run:
+    """Of its own process, with the queue's file and a log."""
+    with tiny.working():
+        return ended(store, tiny.asks(store))
+
+
+@pytest.mark.parametrize("executed", [lent, by_a_worker])
+def test_no_row_file_log_or_page_has_a_secret(tiny: Tiny, caplog: pytest.LogCaptureFixture, executed: Callable[[Tiny, Store], Run]) -> None:
     caplog.set_level(logging.DEBUG)
     portal = Portal(tiny.var)
-    run = tiny.asks(portal.store)
-    ended = run_one(tiny.inventory, run.id, store=portal.store, prepare=tiny.prepare)
-    assert ended.exit_code == 2
+    run = executed(tiny, portal.store)
+    assert (tiny.var / "dbos.sqlite").exists() == (executed is by_a_worker)
+    assert run.exit_code == 2
     told = [event for event in events.after(portal.store, run.id) if event["kind"] == "result"]
     assert [event["status"] for event in told] == ["ok", "changed", "ok", "failed"]
     assert told[0]["msg"] == "******** ******** said"  # it was said, and masked
@@ -78,8 +90,9 @@ def test_no_row_file_log_or_page_has_a_secret(tiny: Tiny, caplog: pytest.LogCapt
     assert [row for row in rows(portal.store) if CANARY in row] == []
     assert [name for name, content in files(tiny.var) if CANARY.encode() in content] == []
     assert CANARY not in caplog.text
+    assert [log.name for log in tiny.folder.glob("*.log") if CANARY in log.read_text()] == []
     client = portal.client(Role.dr_admin)
-    for page in ("/", "/runs", f"/runs/{run.id}", f"/runs/{run.id}?all=1", "/audit", "/users", "/sites"):
+    for page in ("/", "/runs", f"/runs/{run.id}", f"/runs/{run.id}/board", f"/runs/{run.id}/stream?after=0", "/audit", "/users", "/sites"):
         answer = client.get(page)
         assert answer.status_code == 200, page
         assert CANARY not in answer.text, page

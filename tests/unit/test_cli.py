@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,17 @@ def test_bad_options_end_with_5(args: list[str]) -> None:
     assert result.exit_code == 5
     assert result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inventory: Path, tmp_path: Path) -> None:
+    assert "the store has version" in xdr("db", "upgrade", "-i", inventory).stdout
+    with contextlib.closing(sqlite3.connect(tmp_path / "var" / "xdr.sqlite")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    for command in (["run", "list"], ["run", "failback", "webshop"], ["worker"], ["portal"], ["user", "list"], ["db", "upgrade"]):
+        result = xdr(*command, "-i", inventory)
+        assert result.exit_code == 2, command
+        assert "the store was written by a newer version of this program (its version is 9999" in result.stderr
+        assert "Run the newer program" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["plan", "show"], ["run", "failback"], ["status"]])
