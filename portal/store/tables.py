@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
+VERSION = "0001"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from portal.store import Store, accounts, audit, events, migration, observations, runs, tables, workers
@@ -72,6 +74,12 @@ def run(number: int = 1, **fields: object) -> Run:
 def test_migrations_make_what_the_tables_say(store: Store) -> None:
     with store.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_version_is_that_of_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migration.FOLDER))
+    assert ScriptDirectory.from_config(config).get_current_head() == migration.head()
 
 
 def test_opened_again_nothing_changes(store: Store, url: str) -> None:
