@@ -231,6 +231,22 @@ def test_no_page_is_wider_than_a_phone(page: Page, portal: Portal, scheme: str) 
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
 
 
+def test_without_javascript_everything_is_there_to_read(browser: Browser, address: str, portal: Portal) -> None:
+    context = browser.new_context(java_script_enabled=False, base_url=address)
+    page = context.new_page()
+    login(page, Role.operator)
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    for batch in failback():
+        last = portal.tell(run, timed(batch))
+    page.goto(f"/plans/{PLAN}")
+    expect(page.locator("#plan")).to_contain_text("Another run is active")
+    page.get_by_role("button", name="Watch it").click()
+    expect(page.locator("#log li")).to_have_count(last)
+    expect(page.locator("#offline")).to_be_hidden()
+    context.close()
+
+
 def test_the_keyboard_alone_starts_a_check(page: Page, portal: Portal) -> None:
     login(page, Role.operator)
     page.goto(f"/plans/{PLAN}")
