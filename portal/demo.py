@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PLAN = "webshop"
 USER = "demo"
 ATTENDED, UNATTENDED = "lab", "demo"  # two labs: a run without a person never takes away what a person works with
-RATE = 25  # orders a second: an outage is seen to 40 ms
+RATE = 15  # orders a second: an outage is seen to 70 ms, and the shop leaves the two cores to what is shown
 WRITE = 0.3  # seconds for which the client writes between two events
 
 

@@ -25,7 +25,7 @@ from .orders import read_log
 
 RATE = 50.0  # orders a second at most
 TIMEOUT = 1.0  # seconds for one order
-PAUSE = 0.02  # seconds after a failure
+PAUSE = 0.04  # seconds after a failure
 LONGEST = 1800.0
 
 
