@@ -207,16 +207,21 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 
 def test_an_instance_does_not_stop(luck: Luck) -> None:
-    """It does not stop for the rollback either, so a person ends it and rolls back."""
+    """All the others come back up by themselves; a person ends it and rolls back."""
     luck.ready()
     pid = luck.pid_of("dr", "cart")
     os.kill(pid, signal.SIGSTOP)
     try:
         failed = luck.run("failback", code=2)
         status = luck.status()
+        luck.serves("dr")
     finally:
         os.kill(pid, signal.SIGCONT)
     assert f"ams-hv1: instance cart: it will not stop: process {pid} has not ended in 3 s" in failed.sentence
+    assert "Everything else runs on the DR site again. When that is put right, run rollback" in failed.sentence
+    assert {one["name"]: one["state"] for one in status["instances"] if one["host"] == "ams-hv1" and one["state"] != "RUNNING"} == {
+        "cart": "STOPPING"
+    }
     assert (status["state"], status["owner"]) == ("ROLLING_BACK", "dr")
     luck.run("rollback")
     undone(luck)

@@ -186,6 +186,8 @@ def test_an_instance_that_will_not_stop_is_named_with_its_pid(host: SiteHost, ca
     assert answer["msg"].startswith(f"hv1: instance deaf: it will not stop: process {pid} has not ended in 0.5 s")
     assert answer["results"][0]["state"] == "STOPPING"
     assert start_time(pid)
+    answer = call("xdr_instances", started(host, "deaf", timeout=0.5))
+    assert answer["msg"].startswith(f"hv1: instance deaf: it is still stopping: process {pid} has not ended. Look at what process {pid}")
 
 
 def test_a_process_that_outlived_its_supervisor_is_not_started_twice_and_is_stopped(host: SiteHost, call: ModuleCaller) -> None:

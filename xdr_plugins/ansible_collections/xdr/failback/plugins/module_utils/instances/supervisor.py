@@ -45,6 +45,12 @@ class Supervisor:
         if seen.state == "STOPPING":
             limit.wait_for(lambda: self._look(item).state != "STOPPING")
             seen = self._look(item)
+        if seen.state == "STOPPING":
+            raise self._error(
+                item,
+                f"it is still stopping: process {seen.pid} has not ended",
+                f"Look at what process {seen.pid} waits for, end it, then start it again",
+            )
         if seen.state == "RUNNING":
             return seen
         if seen.state == "ORPHANED":
