@@ -38,6 +38,7 @@ ONLY_IN = {
     "alembic": {f"portal/store/{name}.py" for name in ("migration", "migrations/env", "migrations/versions/0001_first")},
     "argon2": {"portal/store/accounts.py"},
     "dbos": {"portal/worker/queue.py"},
+    "nbd": {f"{PLUGINS}/module_utils/delta/trackers/qemu/dirty.py"},  # guarded: only the tracker qemu_bitmap needs it
     "uvicorn": {"portal/web/server.py"},
     "paramiko": {f"{PLUGINS}/module_utils/login.py"},  # guarded: only the controller's own leg of xdr_connectivity needs it
 }

@@ -1,0 +1,155 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Tracker ``qemu_bitmap``: qemu itself notes what is written, in persistent dirty bitmaps.
+
+The volume is a raw file (or device). Beside it lies a small qcow2 image whose ``data_file`` is the volume, with
+``data_file_raw=on``: guest data stays plain bytes at their own offsets, the image holds metadata and bitmaps. The instance
+(qemu-system, qemu-storage-daemon) opens the image. While it runs, its QMP monitor is asked; when nothing runs, a
+qemu-storage-daemon of our own has the image open for the moment.
+
+A mark is one bitmap, ``xdr-<mark>@<size of the volume then>``, which collects what is written after it. A process that is
+killed leaves its bitmaps "in use": Unknown. What this tracker cannot see: writes to the volume past qemu. A volume that is
+newer than its closed image shows them, and its marks count for nothing; but once an instance has opened and closed the
+image again they are hidden, and nothing about the file tells them from the guest's own writes. Nor does it see a volume cut and grown
+again with ``qemu-img resize`` between two marks.
+Sources: https://www.qemu.org/docs/master/interop/bitmaps.html, https://libnbd.readthedocs.io, docs/interop/qcow2.txt of qemu.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import XdrError
+from .. import blocks
+from ..blocks import BLOCK, Range
+from .interface import Changed, Unknown
+from .qemu import daemon, dirty, image
+from .qemu.dirty import Extent
+from .qemu.node import Node, node_of
+from .qemu.qmp import connected
+
+_BITMAP = re.compile(r"xdr-([A-Za-z0-9-]+)@([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """``size``: the volume's bytes when the mark was set; ``broken``: its bitmap may miss writes."""
+
+    bitmap: str
+    name: str
+    size: int
+    broken: bool
+
+
+class QemuBitmap:
+    """``image``: the qcow2 beside the volume. ``socket``: the QMP socket of the instance; where nobody listens there, nothing runs.
+
+    ``node``: the image's node in that process, found by its file when None. ``nbd``: unix socket of the NBD server that the
+    instance runs, if it does; otherwise one is started beside ``socket`` while a list is read.
+    """
+
+    name = "qemu_bitmap"
+    snapshots = False
+
+    def __init__(self, volume_path: Path, image: Path, socket: Path | None, node: str | None, nbd: Path | None = None) -> None:
+        self._volume, self._image, self._socket, self._node, self._nbd = volume_path, image, socket, node, nbd
+
+    def mark(self, mark: str) -> None:
+        with self._open(writable=True) as node:
+            _remove(node, [old for old in _marks(node) if old.name == mark])
+            node.add(f"xdr-{mark}@{self._size()}")
+
+    def changed(self, since: str) -> Changed:
+        lacking = dirty.missing()
+        if lacking:
+            return Unknown(lacking)
+        with self._open(writable=False) as node:
+            mark = next((each for each in _marks(node) if each.name == since), None)
+            if mark is None:
+                return Unknown(f"{self._image} has no bitmap of the mark {since}: it was removed, or its process died before it was stored")
+            if mark.broken:
+                return Unknown(f"{self._image}, mark {since}: the bitmap was in use when its process died, so it may miss writes")
+            if node.own and image.written_past(self._image, self._volume):
+                return Unknown(f"{self._volume} was written after {self._image} was closed, past qemu, so the bitmap misses writes")
+            extents, known = node.dirty(mark.bitmap), min(mark.size, node.size)
+        return _ranges(extents, known, self._size())
+
+    def reader(self) -> int | None:
+        return None
+
+    def keep(self, mark: str) -> None:
+        with self._open(writable=True) as node:
+            _remove(node, [each for each in _marks(node) if each.name != mark])
+
+    def drop(self, mark: str) -> None:
+        with self._open(writable=True) as node:
+            _remove(node, [each for each in _marks(node) if each.name == mark])
+
+    def forget(self) -> None:
+        """Where nothing runs, the image is made anew besides: what is written to the volume next comes past it (see image.py)."""
+        if not self._image.exists():
+            return
+        with self._open(writable=True) as node:
+            _remove(node, _marks(node))
+            if node.own:
+                image.make(self._image, self._volume)
+
+    @contextlib.contextmanager
+    def _open(self, *, writable: bool) -> Iterator[Node]:
+        """The image in the instance that runs, else in a daemon of our own."""
+        if not self._image.exists():
+            todo = image.advice(self._image, self._volume)
+            raise XdrError("the image beside the volume is missing", where=str(self._image), todo=todo, code="no_image")
+        qmp = connected(self._socket) if self._socket else None
+        if self._socket and qmp:
+            with contextlib.closing(qmp):
+                name = self._node or node_of(qmp, self._image)
+                server = self._socket.with_name(f"{self._socket.name}.xdr")
+                yield Node(qmp, name, server=server, serving=self._nbd).checked(self._image, self._volume)
+            return
+        if writable and image.written_past(self._image, self._volume):  # else our closing it would hide that
+            with self._alone(writable=True):
+                image.make(self._image, self._volume)
+        with self._alone(writable=writable) as node:
+            yield node
+
+    @contextlib.contextmanager
+    def _alone(self, *, writable: bool) -> Iterator[Node]:
+        ours = daemon.storage_daemon(self._image, writable=writable, todo=image.advice(self._image, self._volume))
+        with tempfile.TemporaryDirectory(prefix="xdr-") as folder, ours as qmp:
+            yield Node(qmp, daemon.NODE, server=Path(folder, "nbd"), own=True).checked(self._image, self._volume)
+
+    def _size(self) -> int:
+        size = blocks.size_at(self._volume)
+        if size is None:
+            todo = "See that the plan's path is right and the volume is mounted"
+            raise XdrError("the volume is missing", where=str(self._volume), todo=todo, code="no_volume")
+        return size
+
+
+def _marks(node: Node) -> list[Mark]:
+    found = ((bitmap, _BITMAP.fullmatch(bitmap.name)) for bitmap in node.bitmaps())
+    return [Mark(bitmap.name, match[1], int(match[2]), bitmap.broken) for bitmap, match in found if match]
+
+
+def _remove(node: Node, marks: list[Mark]) -> None:
+    for mark in marks:
+        node.remove(mark.bitmap)
+
+
+def _ranges(extents: list[Extent], known: int, size: int) -> list[Range]:
+    """Extents → ranges of blocks in a volume of ``size`` bytes, whose bitmap knows the first ``known``: the rest counts as changed."""
+    rest = [(min(known, size), size)] if known != size else []
+    found: list[Range] = []
+    for offset, nbytes in sorted([*extents, *rest]):
+        first, stop = offset // BLOCK, blocks.count(min(offset + nbytes, size))
+        if found and first <= sum(found[-1]):
+            first, stop = found[-1][0], max(stop, sum(found.pop()))
+        if first < stop:
+            found.append((first, stop - first))
+    return found
