@@ -108,6 +108,16 @@ class Disk:
         return found
 
 
+def a_disk(size: int, *, serving: bool = False) -> Iterator[Disk]:
+    """One disk; afterwards all that ran on it has ended."""
+    with processes.short_folder() as folder:
+        disk = Disk(folder, size, serving=serving)
+        try:
+            yield disk
+        finally:
+            disk.close()
+
+
 def qemu_io(*words: str, commands: tuple[str, ...]) -> None:
     argv = ["qemu-io", *words]
     for command in commands:

@@ -8,11 +8,12 @@ The volume is a raw file (or device). Beside it lies a small qcow2 image whose `
 qemu-storage-daemon of our own has the image open for the moment.
 
 A mark is one bitmap, ``xdr-<mark>@<size of the volume then>``, which collects what is written after it. A process that is
-killed leaves its bitmaps "in use": Unknown. What this tracker cannot see: writes to the volume past qemu. A volume that is
-newer than its closed image shows them, and its marks count for nothing; but once an instance has opened and closed the
-image again they are hidden, and nothing about the file tells them from the guest's own writes. Nor does it see a volume cut and grown
-again with ``qemu-img resize`` between two marks.
-Sources: https://www.qemu.org/docs/master/interop/bitmaps.html, https://libnbd.readthedocs.io, docs/interop/qcow2.txt of qemu.
+killed leaves its bitmaps "in use": Unknown. A mark that it had set itself was never stored: Unknown, too.
+
+What this tracker cannot see: writes to the volume past qemu. A volume that is newer than its closed image gives them away,
+and its marks count for nothing; but once an instance has opened and closed the image again, nothing about the file tells
+them from the guest's own writes. Nor does it see that a volume was cut and grown again by qemu between two marks.
+Sources: docs/interop/bitmaps.rst, nbd.txt and qcow2.txt of qemu 7.2; what they leave open was tried with Debian's 7.2.
 """
 
 from __future__ import annotations
