@@ -134,7 +134,7 @@ def test_new_blocks_of_a_grown_volume_are_changed(disk: Disk, grow: Callable[[Di
     if grow is grow_running:
         disk.start()
     grow(disk, 80 * BLOCK)
-    disk.guest("write -P 5 64k 512")
+    disk.guest("write -P 5 64k 512", f"write -P 5 {70 * BLOCK} 512")
     assert tracker.known("a") == [(1, 1), (64, 16)]
     tracker.mark("b")
     assert tracker.known("b") == []
