@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import signal
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, read_json
@@ -25,6 +23,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import 
 
 from . import measure, render, units
 from .actions import asked, execute, request
+from .interrupts import Interrupted, deaf, interruptible
 from .lab import orders
 from .lab.client import Client
 from .lab.lab import Lab
@@ -44,16 +43,12 @@ RATE = 15  # orders a second: an outage is seen to 70 ms, and the shop leaves th
 WRITE = 0.3  # seconds for which the client writes between two events
 
 
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM: everything is cleaned up on the way out."""
-
-
 def play(*, unattended: bool, as_json: bool) -> int:
     """Play the story; the exit code says whether anything was lost. The JSON document is the last thing on stdout."""
     lab = Lab.create(UNATTENDED if unattended else ATTENDED)
     on = render.console(stderr=as_json)
     keep = not unattended  # after a failure too: a person will want to look
-    with _interruptible(), _alone(lab):
+    with interruptible(), _alone(lab):
         story = Story(lab, on, portal=not unattended)
         try:
             document = story.play()
@@ -62,7 +57,7 @@ def play(*, unattended: bool, as_json: bool) -> int:
             on.print("[yellow]Interrupted: taking everything down[/]")
             return 1
         finally:
-            _deaf()
+            deaf()
             story.close(keep=keep)
     code = measure.verdict(document)
     if as_json:
@@ -80,27 +75,6 @@ def take_down() -> int:
             lab.down()
     render.console().print("The demo's lab is down")
     return 0
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM become Interrupted, so that a story ends through its clean-up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _deaf() -> None:
-    """A second Ctrl-C must not interrupt the clean-up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     f"{PLUGINS}/doc_fragments": set(),
     **{f"{PLUGINS}/{kind}": {MU, PU, "ansible"} for kind in ("action", "callback", "filter", "inventory")},
     "portal": {"portal", MU, PU, "paramiko", "rich", "ruamel.yaml", "typer"},
+    "portal/bench": {"portal", MU, PU, "rich"},
     "portal/store": {"portal", MU, "sqlalchemy"},
     "portal/worker": {"portal", MU, PU, "rich"},
     "portal/web": {"portal", MU, PU, "jinja2", "sse_starlette", "starlette"},
@@ -37,6 +38,7 @@ ONLY_IN = {
     "ansible_runner": {"portal/runner.py"},
     "alembic": {f"portal/store/{name}.py" for name in ("migration", "migrations/env", "migrations/versions/0001_first")},
     "argon2": {"portal/store/accounts.py"},
+    "blake3": {"portal/bench/limits.py"},  # guarded
     "dbos": {"portal/worker/queue.py"},
     "nbd": {f"{PLUGINS}/module_utils/delta/trackers/qemu/dirty.py"},  # guarded: only the tracker qemu_bitmap needs it
     "uvicorn": {"portal/web/server.py"},
