@@ -25,7 +25,7 @@ def bench_delta(
     repeat: Annotated[int, typer.Option("--repeat", help="How often each is measured; the median counts.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Measure the delta sync against rsync over the same ssh, and against the machine's limits; takes 6 times the size on disk."""
+    """Measure the delta sync against rsync over the same ssh, and against the machine's limits; takes 4 times the size on disk."""
     from .bench import delta
 
     try:
