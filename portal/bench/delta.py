@@ -90,7 +90,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _measured(choice: Choice, folder: Path) -> tuple[dict[str, Any], list[Row]]:
     lacking = {mode: engine.lacks(mode) for mode in engine.MODES}
-    rsync = peer.version()
+    rsync, load = peer.version(), os.getloadavg()[0]
+    if load > limits.cores() / 2:
+        _tell(f"others keep this machine busy (load {load:.1f} on {limits.cores()} cores): the figures are not those of an idle one")
     clear_leftovers(folder)
     measured: dict[tuple[str, str], Taken] = {}
     with contextlib.ExitStack() as ending:
@@ -104,7 +106,7 @@ def _measured(choice: Choice, folder: Path) -> tuple[dict[str, Any], list[Row]]:
     found = rows(choice.names, measured, lacking)
     asked = {"size": choice.size, "repeat": choice.repeat, "rows": list(choice.names)}
     return {
-        "machine": {**_machine(rates), "rsync": rsync},
+        "machine": {**_machine(rates), "rsync": rsync, "load_before": round(load, 2)},
         "asked": asked,
         "limits": asdict(rates),
         "rows": [row.to_json() for row in found],
@@ -123,7 +125,6 @@ def _machine(rates: Limits) -> dict[str, Any]:
         "cores": rates.cores,
         "cpu": _cpu(),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "load": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "at": time.time(),

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .scenes import GROWTH
@@ -101,11 +101,14 @@ def many_mode(lacks: Mapping[str, str]) -> str:
 
 
 def wanted(names: tuple[str, ...], lacks: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Scene and who of all that is to be measured, scene by scene. ``lacks``: by mode, why the engine has not got it; empty if it has."""
+    """Scene and who of all that is to be measured, scene by scene. ``lacks``: by mode, why the engine has not got it; empty if it has.
+
+    What rsync needs is worth knowing also where there is nothing to hold against it.
+    """
     found: dict[str, dict[str, None]] = {}
     for row in TIMED:
-        if row.name in names and not lacks[row.mode]:
-            found.setdefault(row.scene, {PEER: None})[row.mode] = None
+        if row.name in names:
+            found.setdefault(row.scene, {PEER: None}).update({} if lacks[row.mode] else {row.mode: None})
     if GROWING in names and not lacks["tracker"]:
         found.update({f"growth-{factor:g}": {"tracker": None} for factor in GROWTH})
     if MANY in names:
@@ -130,7 +133,7 @@ def judged(row: Row) -> Row:
     if row.ratio is None:
         return row
     good = (row.ratio <= row.goal if row.at_most else row.ratio >= row.goal) and row.ok is not False
-    return Row(**{**asdict(row), "ok": good, "why": row.why or (None if good else _hindrance(row))})
+    return replace(row, ok=good, why=row.why or (None if good else _hindrance(row)))
 
 
 def _hindrance(row: Row) -> str:
@@ -145,36 +148,30 @@ def _hindrance(row: Row) -> str:
 
 
 def _timed(timed: Timed, measured: Measured, lacks: str) -> list[Row]:
-    if lacks:
-        wire = [_wire(timed.name, timed.title, timed.wire_goal, None, None, lacks)] if timed.wire_goal else []
-        return [Row(timed.name, timed.title, None, timed.goal, why=lacks), *wire]
-    ours, theirs = measured[timed.scene, timed.mode], measured[timed.scene, PEER]
-    lost = f"holes were lost: {ours.lost_holes} bytes more on disk than at the source" if ours.lost_holes else None
-    row = Row(
-        timed.name,
-        timed.title,
-        theirs.seconds / ours.seconds,
-        timed.goal,
-        seconds=ours.seconds,
-        peer_seconds=theirs.seconds,
-        bytes=ours.wire_bytes,
-        peer_bytes=theirs.wire_bytes,
-        limit_seconds=ours.least.seconds if ours.least else None,
-        share=ours.share,
-        limited_by=ours.least.by if ours.least else None,
-        ok=False if lost else None,
-        why=lost,
-    )
-    wire = [_wire(timed.name, timed.title, timed.wire_goal, ours, theirs)] if timed.wire_goal else []
+    ours, theirs = measured.get((timed.scene, timed.mode)), measured[timed.scene, PEER]
+    wire = [_wire(timed.name, timed.title, timed.wire_goal, ours, theirs, lacks or None)] if timed.wire_goal else []
+    row = Row(timed.name, timed.title, None, timed.goal, peer_seconds=theirs.seconds, peer_bytes=theirs.wire_bytes, why=lacks or None)
+    if ours is None:
+        return [row, *wire]
+    row = replace(row, ratio=theirs.seconds / ours.seconds, **_of(ours))
+    if ours.lost_holes:
+        why = f"holes were lost: {ours.lost_holes} bytes more on disk than at the source"
+        row = replace(row, ok=False, why=why)
     return [judged(row), *wire]
 
 
-def _wire(name: str, title: str, goal: float, ours: Taken | None, theirs: Taken | None, why: str | None = None) -> Row:
-    if ours is None or theirs is None:
-        return Row(f"{name}-bytes", f"{title}: bytes on the wire", None, goal, at_most=True, why=why)
-    ratio = ours.wire_bytes / theirs.wire_bytes
-    given = {"bytes": ours.wire_bytes, "peer_bytes": theirs.wire_bytes}
-    return judged(Row(f"{name}-bytes", f"{title}: bytes on the wire", ratio, goal, at_most=True, why=why, **given))  # type: ignore[arg-type]
+def _of(ours: Taken) -> dict[str, Any]:
+    """What every timed row says of the engine."""
+    by = ours.least
+    limit = {"limit_seconds": by.seconds if by else None, "share": ours.share, "limited_by": by.by if by else None}
+    return {"seconds": ours.seconds, "bytes": ours.wire_bytes, **limit}
+
+
+def _wire(name: str, title: str, goal: float, ours: Taken | None, theirs: Taken, why: str | None = None) -> Row:
+    row = Row(f"{name}-bytes", f"{title}: bytes on the wire", None, goal, at_most=True, peer_bytes=theirs.wire_bytes, why=why)
+    if ours is None:
+        return row
+    return judged(replace(row, ratio=ours.wire_bytes / theirs.wire_bytes, bytes=ours.wire_bytes))
 
 
 def _aligned_wire(names: tuple[str, ...], measured: Measured) -> list[Row]:
@@ -197,8 +194,8 @@ def _growth(measured: Measured, lacks: str) -> Row:
         return Row(GROWING, title, None, GROWTH_GOAL, at_most=True, why=lacks)
     took = [measured[f"growth-{factor:g}", "tracker"].seconds for factor in GROWTH]
     told = ", ".join(f"{factor:g}: {seconds:.3f} s" for factor, seconds in zip(GROWTH, took, strict=True))
-    row = Row(GROWING, title, max(took) / min(took), GROWTH_GOAL, at_most=True, seconds=max(took), peer_seconds=min(took))
-    return judged(Row(**{**asdict(row), "why": f"sparse volumes, by parts of the size: {told}"}))
+    why = f"sparse volumes, by parts of the size: {told}"
+    return judged(Row(GROWING, title, max(took) / min(took), GROWTH_GOAL, at_most=True, seconds=max(took), peer_seconds=min(took), why=why))
 
 
 def _many(measured: Measured, mode: str, lacks: str) -> Row:
@@ -210,14 +207,10 @@ def _many(measured: Measured, mode: str, lacks: str) -> Row:
         many.seconds / single.seconds,
         MANY_GOAL,
         at_most=True,
-        seconds=many.seconds,
         peer_seconds=single.seconds,
-        bytes=many.wire_bytes,
         peer_bytes=single.wire_bytes,
-        limit_seconds=many.least.seconds if many.least else None,
-        share=many.share,
-        limited_by=many.least.by if many.least else None,
         why=f"measured with the mode {mode}: {lacks}" if lacks else None,
+        **_of(many),
     )
     return judged(row)
 

@@ -219,13 +219,14 @@ def test_a_mode_that_the_engine_lacks_is_told_and_not_measured() -> None:
     assert not [scene for scene, _ in wanted(NAMES, TODAY) if scene.startswith("growth")]
     found = {row.name: row for row in rows(NAMES, measured(TODAY), TODAY)}
     assert (found["tracker-1-warm"].ratio, found["tracker-1-warm"].ok, found["tracker-1-warm"].why) == (None, None, "no list")
+    assert (found["tracker-1-warm"].seconds, found["tracker-1-warm"].peer_seconds) == (None, 10.0)
     assert found["growth-tracker"].why == "no list"
     assert found["many-volumes"].why == "measured with the mode scan: no list"
 
 
 def test_rsync_is_measured_once_for_all_rows_of_a_scene() -> None:
     assert wanted(("scan-1", "tracker-1-warm"), NOTHING_LACKS) == [("aligned-1", PEER), ("aligned-1", "tracker"), ("aligned-1", "scan")]
-    assert wanted(("scan-1",), TODAY) == [("aligned-1", PEER), ("aligned-1", "scan")]
+    assert wanted(("scan-1", "tracker-1-cold"), TODAY) == [("aligned-1", PEER), ("aligned-1", "scan"), ("aligned-1-cold", PEER)]
 
 
 def test_lost_holes_fail_the_row() -> None:
