@@ -12,7 +12,8 @@ Both ends share the cores, the disk and the loopback. With rates in bytes a seco
                 all of that may overlap, for it is what comes before the commit record: read, hash, send, spool, undo log
     apply     = data / the rate of writing pieces of that size (whole stretches, 64 KiB blocks or 4 KiB pages)
                 nothing of it may begin before the commit record is on disk
-    fsyncs    = FSYNCS * fsync_s                     the small files, whose bytes do not count
+    fsyncs    = FSYNCS * fsync_s                     the small files, whose bytes do not count; those of several
+                                                     volumes can be one commit of the file system's journal
     limit     = start + receive + apply + fsyncs
 
 What is read: the changed blocks only (tracker), the whole source (manifest), both ends (scan); and what is overwritten, for the undo
