@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,9 @@ from typing import Any, BinaryIO, cast
 from ansible_collections.xdr.failback.plugins.module_utils import attempt, channel
 from ansible_collections.xdr.failback.plugins.module_utils.delta import sender
 from ansible_collections.xdr.failback.plugins.module_utils.delta.apply import spool_dir
+from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import Range
 from ansible_collections.xdr.failback.plugins.module_utils.delta.roles import Replication, steps
+from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.interface import Changed
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.progress import Progress
 from ansible_collections.xdr.failback.plugins.module_utils.site import Peer, load_plan, load_site
@@ -47,10 +50,38 @@ class Mode:
 
 
 MODES = {
-    "scan": Mode({"final": True}),
-    "manifest": Mode({"final": True}, earlier="scan", lacks="the engine keeps no digests at the target"),
-    "tracker": Mode({"final": True}, open_before=True, earlier="scan", told=True, lacks="the engine takes no list of changed extents"),
+    "scan": Mode({"final": True, "rescan": True}),
+    "manifest": Mode({"final": True}, earlier="scan"),
+    "tracker": Mode({"final": True}, open_before=True, earlier="scan", told=True),
 }
+
+
+class Told:
+    """A tracker that was told what changed: the bench wrote it. The marks are those of the cycles, nothing is measured of a real one."""
+
+    name = "told"
+    snapshots = False
+
+    def __init__(self, changed: list[Range]) -> None:
+        self._changed = changed
+
+    def mark(self, mark: str) -> None:
+        pass
+
+    def changed(self, since: str) -> Changed:
+        return self._changed
+
+    def reader(self) -> int | None:
+        return None
+
+    def keep(self, mark: str) -> None:
+        pass
+
+    def drop(self, mark: str) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
 
 
 def lacks(mode: str) -> str:
@@ -100,18 +131,22 @@ class Session:
         self.volumes = [self.plan.volumes[name] for name in volumes]
         self.peer = load_site(place.state_dir).peers[self.volumes[0].peer]
         self.process = channel.open_channel(self.peer, "receive")
+        select.select(
+            [cast(BinaryIO, self.process.stdout)], [], [], CLOSING
+        )  # the far end greets once it is there; a kept channel has got so far
 
-    def run(self, mode: Mode, changed: Mapping[str, list[tuple[int, int]]]) -> None:
+    def run(self, mode: Mode, changed: Mapping[str, list[Range]]) -> None:
         """One cycle. ``changed``: ranges of 64 KiB blocks by volume, when the mode is told them."""
         reader, writer = cast(BinaryIO, self.process.stdout), cast(BinaryIO, self.process.stdin)  # pipes were asked for
-        with self._job(mode) as job:
+        with self._job(mode, changed if mode.told else {}) as job:
             sender.synchronise(job, self.volumes, reader, writer, self.peer.name, [])
 
     @contextlib.contextmanager
-    def _job(self, mode: Mode) -> Iterator[Job]:
-        place = self.place
+    def _job(self, mode: Mode, changed: Mapping[str, list[Range]]) -> Iterator[Job]:
+        place, trackers = self.place, {name: Told(ranges) for name, ranges in changed.items()}
         with attempt.tracked(place.state_dir, place.plan, place.pair) as holding:
-            yield Job(self.plan, place.state_dir, place.pair, holding.locked, Progress(place.state_dir, "", ""), **mode.options)
+            quiet = Progress(place.state_dir, "", "")
+            yield Job(self.plan, place.state_dir, place.pair, holding.locked, quiet, trackers=trackers, **mode.options)
 
     def wire_bytes(self) -> int:
         """What ssh has carried so far, both directions; see ``carried``."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 
 from ansible_collections.xdr.failback.plugins.module_utils import attempt
 from ansible_collections.xdr.failback.plugins.module_utils import record as records
-from ansible_collections.xdr.failback.plugins.module_utils.delta import sender
+from ansible_collections.xdr.failback.plugins.module_utils.delta import compare, identity, sender
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
 from ansible_collections.xdr.failback.plugins.module_utils.delta.receiver import serve
 from ansible_collections.xdr.failback.plugins.module_utils.delta.roles import Replication, steps
@@ -63,7 +64,7 @@ class Pair:
         self.source, self.target = (SiteHost(folder / name / "state", plan=PLAN, site=name) for name in ("dr", "primary"))
         for host, epoch_owner in ((self.source, "accepted"), (self.target, "superseded")):
             (host.state_dir.parent / "volumes").mkdir(parents=True)
-            host.write_site()
+            host.write_site(volume_roots=[str(host.state_dir.parent / "volumes")])
             host.write_plan(volumes={name: self._volume(host, name, grows, unit, quiesce) for name in volumes})
             history = [{"epoch": 2, "owner": "dr", "how": "attested", "attempt": [2, 1], "at": 1.0, "by": "a", "text": "b"}]
             host.write_record(epoch=2, owner="dr", standing=epoch_owner, attempt=PAIR, history=history)
@@ -106,15 +107,20 @@ class Pair:
 
     @contextmanager
     def job(self, pair: tuple[int, int] = PAIR, **options: Any) -> Iterator[Job]:
+        """In memory nobody can tell that a volume was not written meanwhile, so there it is said to be at rest."""
         state_dir = self.source.state_dir
+        options = {"final": bool(identity.believed(state_dir / "site.json") or identity.file_system(state_dir) == "tmpfs"), **options}
         with attempt.tracked(state_dir, PLAN, pair) as holding:
             yield Job(load_plan(state_dir, PLAN), state_dir, pair, holding.locked, Progress(state_dir, "", "h"), **options)
 
-    def send(self, reader: BinaryIO, writer: BinaryIO, *, verify: bool = False, names: list[str] | None = None, **options: Any) -> Any:
+    def send(
+        self, reader: BinaryIO, writer: BinaryIO, *, verify: bool = False, work: Any = None, names: list[str] | None = None, **options: Any
+    ) -> Any:
         results: list[dict[str, Any]] = []
+        work = work or (compare.verify if verify else sender.synchronise)
         with self.job(**options) as job:
             volumes = [job.plan.volumes[name] for name in names or self.volumes]
-            (sender.verify if verify else sender.synchronise)(job, volumes, reader, writer, "other", results)
+            work(job, volumes, reader, writer, "other", results)
         return results
 
     def sync(self, **options: Any) -> list[dict[str, Any]]:
@@ -169,7 +175,7 @@ def cut_after(nbytes: int) -> Callable[[BinaryIO], BinaryIO]:
     return through
 
 
-DURABLE = {"pwrite", "fsync", "ftruncate", "replace", "unlink", "rmdir", "mkdir"}
+DURABLE = {"pwrite", "pwritev", "fsync", "ftruncate", "replace", "unlink", "rmdir", "mkdir"}
 
 
 def in_killed_child(work: Callable[[], object], call: int, *, started: Callable[[], object] = lambda: None) -> bool:
@@ -179,17 +185,15 @@ def in_killed_child(work: Callable[[], object], call: int, *, started: Callable[
     """
     child = os.fork()
     if not child:
-        count = 0
+        calls = itertools.count(1)  # over all threads
 
         def watch(frame: FrameType, event: str, function: Any) -> None:
-            nonlocal count
-            if event == "c_call" and function.__name__ in DURABLE:
-                count += 1
-                if count == call:
-                    os.kill(os.getpid(), signal.SIGKILL)
+            if event == "c_call" and function.__name__ in DURABLE and next(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
 
         code = 1
         try:
+            threading.setprofile(watch)
             sys.setprofile(watch)
             work()
             code = 0

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdr.failback.plugins.module_utils.delta import blocks
-from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
-from ansible_collections.xdr.failback.plugins.module_utils.delta.lag import differing_bytes
+from ansible_collections.xdr.failback.plugins.module_utils.delta import blocks, scanning
+from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK, Range
+from ansible_collections.xdr.failback.plugins.module_utils.delta.hashes import DIGEST, NULL, function
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,24 +23,66 @@ TAIL = st.sampled_from([0, 1, 513])
 
 
 def naive(data: bytes) -> bytes:
-    return b"".join(hashlib.sha256(data[at : at + BLOCK]).digest() for at in range(0, len(data), BLOCK))
+    """SHA-256 of each block; 32 zero bytes for one of zeros."""
+    parts = (data[at : at + BLOCK] for at in range(0, len(data), BLOCK))
+    return b"".join(hashlib.sha256(part).digest() if part.strip(b"\0") else NULL for part in parts)
 
 
 @settings(deadline=None, max_examples=60)
-@given(numbers=BLOCKS, tail=TAIL, sparse=st.booleans())
-def test_a_scan_finds_every_block_whether_there_are_holes_or_not(numbers: list[int], tail: int, sparse: bool) -> None:
-    data = content(numbers, tail)
-    with quick_folder() as folder:
+@given(numbers=BLOCKS, tail=TAIL, sparse=st.booleans(), other=BLOCKS)
+def test_a_scan_finds_every_block_whether_there_are_holes_or_not(numbers: list[int], tail: int, sparse: bool, other: list[int]) -> None:
+    data, known = content(numbers, tail), naive(content(other))
+    with quick_folder() as folder, scanning.pool() as workers:
         path = folder / "volume"
         write_sparse(path, data) if sparse else path.write_bytes(data)
-        found: dict[int, bytes] = {}
         with path.open("rb") as stream:
             size = blocks.size_of(stream.fileno())
-            digests = blocks.scan(stream.fileno(), size, lambda index, block, _: found.update({index: block or b""}))
-            assert b"".join(block or bytes(blocks.length(index, size)) for index, block in sorted(found.items())) == data
-            assert blocks.digests_of(stream.fileno(), size, [(0, blocks.count(size))]) == digests
-        assert bytes(digests) == naive(data)
-        assert list(found) == list(range(blocks.count(size)))
+            everything = [(0, blocks.count(size))] if size else []
+
+            def theirs(first: int, number: int) -> bytes:
+                return known[first * DIGEST : (first + number) * DIGEST].ljust(number * DIGEST, b"\0")
+
+            chunks = list(scanning.scan(stream.fileno(), size, everything, function("sha256"), workers, theirs))
+    assert b"".join(chunk.digests for chunk in chunks) == naive(data)
+    mine = naive(data)
+    differing = [index for index in range(blocks.count(size)) if mine[index * 32 : index * 32 + 32] != theirs(index, 1)]
+    assert list(blocks.indexes(blocks.joined(*(chunk.touched for chunk in chunks)))) == differing
+    for (first, number), content_of, digests in (run for chunk in chunks for run in chunk.runs):
+        assert content_of == data[first * BLOCK : (first + number) * BLOCK]
+        assert digests == naive(content_of)
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 90)), max_size=8).map(lambda found: blocks.joined(found))
+
+
+@settings(deadline=None, max_examples=30)
+@given(of=RANGES)
+def test_a_scan_of_extents_reads_these_and_no_others(of: list[Range]) -> None:
+    data = content([number % 5 for number in range(300)])
+    of = blocks.clipped(of, 300)
+    with quick_folder() as folder, scanning.pool() as workers:
+        (folder / "volume").write_bytes(data)
+        with (folder / "volume").open("rb") as stream:
+            chunks = list(scanning.scan(stream.fileno(), len(data), of, function("sha256"), workers))
+    parts = [part for chunk in chunks for part in chunk.parts]
+    assert list(blocks.indexes(parts)) == list(blocks.indexes(of))
+    assert b"".join(chunk.digests for chunk in chunks) == b"".join(naive(data)[32 * i : 32 * i + 32] for i in blocks.indexes(of))
+    assert all(sum(number for _, number in chunk.parts) <= blocks.CHUNK_BLOCKS for chunk in chunks)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=12))
+def test_joined_ranges_are_the_union_sorted_and_apart(of: list[Range]) -> None:
+    found = blocks.joined(of)
+    assert list(blocks.indexes(found)) == sorted(set(blocks.indexes(of)))
+    assert all(sum(one) < other[0] for one, other in itertools.pairwise(found))
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=12), st.integers(1, 5))
+def test_coarse_ranges_lose_nothing(of: list[Range], most: int) -> None:
+    of = blocks.joined(of)
+    found = blocks.coarse(of, most)
+    assert len(found) <= most
+    assert set(blocks.indexes(of)) <= set(blocks.indexes(found))
 
 
 @given(st.sets(st.integers(0, 60)))
@@ -48,28 +90,6 @@ def test_ranges_are_sorted_apart_and_complete(indexes: set[int]) -> None:
     found = blocks.ranges(indexes)
     assert list(blocks.indexes(found)) == sorted(indexes)
     assert all(sum(one) < other[0] for one, other in itertools.pairwise(found))
-
-
-@given(before=st.integers(0, 5), after=st.integers(0, 5), tail=TAIL)
-def test_digests_of_an_extended_volume_are_those_of_zeros(before: int, after: int, tail: int) -> None:
-    old, new = content([1] * before), content([1] * min(before, after) + [0] * max(0, after - before), tail if after > before else 0)
-    assert bytes(blocks.resized(naive(old), len(new))) == naive(new)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ([1, 2, 3], [1, 2, 3], 0),
-        ([1, 2, 3], [1, 9, 3], BLOCK),
-        ([1], [1, 2], BLOCK),
-        ([1, 2], [1], BLOCK),
-        ([], [], 0),
-        ([0], [0, 0], BLOCK),
-    ],
-)
-def test_the_bytes_that_differ(old: list[int], new: list[int], expected: int) -> None:
-    size = max(len(old), len(new)) * BLOCK
-    assert differing_bytes(naive(content(old)), naive(content(new)), size) == expected
 
 
 def test_reserving_changes_no_content_and_no_size(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
 import struct
 import threading
 import time
@@ -15,11 +18,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.delta import packing
 from ansible_collections.xdr.failback.plugins.module_utils.delta import wire as wires
 from ansible_collections.xdr.failback.plugins.module_utils.delta.apply import spool_dir
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
+from ansible_collections.xdr.failback.plugins.module_utils.delta.hashes import NULL
+from ansible_collections.xdr.failback.plugins.module_utils.delta.inbox import Digests, Inbox
+from ansible_collections.xdr.failback.plugins.module_utils.delta.lineage import Lineage
+from ansible_collections.xdr.failback.plugins.module_utils.delta.pace import Pace
+from ansible_collections.xdr.failback.plugins.module_utils.delta.packing import Packer
 from ansible_collections.xdr.failback.plugins.module_utils.delta.receiver import serve
-from ansible_collections.xdr.failback.plugins.module_utils.delta.wire import Pace, Wire
+from ansible_collections.xdr.failback.plugins.module_utils.delta.wire import Wire
 from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused, XdrError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -32,7 +41,9 @@ def two_ends(timeout: float = 10.0) -> Iterator[tuple[Wire, Wire, BinaryIO]]:
     """Both ends of a session, and the stream by which the first one writes."""
     (down_in, down_out), (up_in, up_out) = pipe(), pipe()
     with down_in, down_out, up_in, up_out:
-        yield Wire(up_in, down_out, peer="far", timeout=timeout), Wire(down_in, up_out, peer="near", timeout=timeout), down_out
+        near, far = Wire(up_in, down_out, peer="far", timeout=timeout), Wire(down_in, up_out, peer="near", timeout=timeout)
+        with contextlib.closing(near), contextlib.closing(far):
+            yield near, far, down_out
 
 
 def frame(header: bytes, payload: bytes = b"") -> bytes:
@@ -116,7 +127,7 @@ def test_a_silent_peer_ends_the_session() -> None:
         with pytest.raises(NotReached, match=r"no progress for 0\.1 s"):
             near.receive("hello")
         with pytest.raises(NotReached, match=r"no progress for 0\.1 s"):
-            near.send_long("data", bytes(1 << 20))
+            near.send("data", bytes(3 << 20))  # more than a pipe holds
 
 
 def test_a_peer_that_works_is_waited_for() -> None:
@@ -141,9 +152,59 @@ def test_the_pace_is_an_average() -> None:
     Pace(None).sent(1 << 40)
 
 
+def test_an_inbox_keeps_the_order_and_ends_with_what_was_said_last() -> None:
+    with two_ends() as (near, far, down_out), Inbox(far) as inbox:
+        for number in range(20):
+            near.send("count", number=number)
+        near.report(Refused("no more", code="wrong_owner"))
+        down_out.close()
+        assert [inbox.receive("count").number("number") for _ in range(20)] == list(range(20))
+        with pytest.raises(Refused, match="no more"):
+            inbox.receive("count")
+
+
+def test_an_inbox_that_nobody_empties_is_closed_all_the_same() -> None:
+    with two_ends() as (near, far, _), Inbox(far) as inbox:
+        for _ in range(50):
+            near.send("count")
+        assert inbox.receive().kind == "count"
+
+
+def test_a_silent_end_is_noticed_by_who_waits_for_it() -> None:
+    with two_ends(timeout=0.2) as (_, far, _), Inbox(far) as inbox, pytest.raises(NotReached, match="no progress"):
+        inbox.receive("hello")
+
+
+@pytest.mark.parametrize(
+    ("frames", "problem"),
+    [
+        ([(0, bytes(64)), (2, bytes(32))], ""),
+        ([(1, bytes(32))], "not due"),
+        ([(0, bytes(33))], "not due"),
+        ([(0, b"")], "not due"),
+        ([(0, bytes(32 * 4))], "not due"),
+    ],
+)
+def test_digests_come_one_after_the_other(tmp_path: Path, frames: list[tuple[int, bytes]], problem: str) -> None:
+    with two_ends() as (_, far, _):
+        inbox = Inbox(far)
+        digests = Digests(tmp_path, 3, lambda: inbox)
+        sent = [wires.Frame({"first": first}, payload, "far") for first, payload in frames]
+        if problem:
+            with pytest.raises(XdrError, match=problem):
+                digests.put(sent[0])
+        else:
+            for one in sent:
+                digests.put(one)
+            digests.wait()
+            assert digests.read(1, 5) == bytes(5 * 32)
+        digests.close()
+
+
 # -- a receiver that is talked to by hand ---------------------------------------------------------------------------
 
 OLD = content([1, 2])
+NEW = b"x" * BLOCK
 
 
 @pytest.fixture
@@ -155,22 +216,35 @@ def pair(tmp_path: Path) -> Pair:
     return pair
 
 
+class _Ends:
+    def __init__(self, fd: int) -> None:
+        self.fileno = lambda: fd
+
+
 @contextmanager
 def receiver(pair: Pair, **hello: Any) -> Iterator[Wire]:
     """A session with the real receiver after the hello; whatever comes of it, the volume is untouched and no spool is left."""
-    with two_ends() as (near, far, down_out):
-        thread = threading.Thread(target=serve, args=(pair.target.state_dir, _Ends(far._in), _Ends(far._out)))
+    (down_in, down_out), (up_in, up_out) = pipe(), pipe()
+    with down_in, down_out, up_in, up_out:
+        thread = threading.Thread(target=serve, args=(pair.target.state_dir, _Ends(down_in.fileno()), _Ends(up_out.fileno())))
         thread.start()
-        fields = {
-            "version": 1,
-            "plan": PLAN,
-            "run_id": "",
-            "epoch": PAIR[0],
-            "attempt": PAIR[1],
-            "volumes": [{"name": "orders", "size": len(OLD)}],
-        }
-        near.send("hello", **{**fields, **hello})
-        yield near
+        near = Wire(up_in, down_out, peer="far", timeout=10)
+        with contextlib.closing(near):
+            near.receive("greeting")
+            fields = {
+                "version": wires.VERSION,
+                "plan": PLAN,
+                "run_id": "",
+                "epoch": PAIR[0],
+                "attempt": PAIR[1],
+                "hash": "sha256",
+                "compression": "zlib",
+                "work": "sync",
+                "recovery_points": 0,
+                "volumes": [{"name": "orders", "size": len(OLD), "state": ""}],
+            }
+            near.send("hello", **{**fields, **hello})
+            yield near
         down_out.close()
         thread.join(10)
         assert not thread.is_alive()
@@ -179,76 +253,106 @@ def receiver(pair: Pair, **hello: Any) -> Iterator[Wire]:
     assert not folder.exists() or not list(folder.iterdir())
 
 
-class _Ends:
-    def __init__(self, fd: int) -> None:
-        self.fileno = lambda: fd
-
-
 @pytest.mark.parametrize(
     "hello",
     [
-        {"version": 2},
-        {"version": "1"},
+        {"version": 1},
+        {"version": "2"},
         {"plan": "../../etc"},
         {"plan": "other"},
         {"plan": None},
         {"epoch": -1},
         {"volumes": "orders"},
-        {"volumes": [{"name": "../orders", "size": 1}]},
+        {"volumes": [{"name": "../orders", "size": 1, "state": ""}]},
         {"volumes": [{"name": "orders"}]},
         {"volumes": [["orders"]]},
+        {"volumes": [{"name": "orders", "size": len(OLD), "state": ""}] * 2},
         {"run_id": 7},
+        {"hash": "md5"},
+        {"work": 5},
     ],
 )
 def test_a_wrong_hello_is_refused(pair: Pair, hello: dict[str, Any]) -> None:
     with receiver(pair, **hello) as near, pytest.raises(XdrError):
-        near.receive("copy")
+        near.receive("copies")
 
 
-def unit(near: Wire, **fields: Any) -> None:
-    near.receive("copy")
-    near.receive_long("digests", 64)
-    own = {"name": "orders", "size": len(OLD), "data_bytes": BLOCK, **fields}
-    near.send("unit", cycle=2, read_started=1.0, volumes=[own])
+def begun(near: Wire, **fields: Any) -> str:
+    """After the copies; the state that the next one is derived from."""
+    [copy] = near.receive("copies").items("volumes")
+    if copy.flag("streamed") and copy.number("blocks"):
+        assert len(near.receive("digests").payload) == 64
+    near.send("begin", **{"volume": 0, "size": len(OLD), "expected": BLOCK, **fields})
+    return copy.text("state")
 
 
-NUMBER = (0).to_bytes(8, "big")
+def payload(*runs: tuple[int, int, int], body: bytes = b"") -> bytes:
+    return b"".join(struct.pack(">QII", *run) for run in runs) + body
 
 
 @pytest.mark.parametrize(
-    ("payload", "fields"),
+    ("body", "fields"),
     [
-        (b"", {"blocks": 1}),
-        (NUMBER, {"blocks": 0}),
-        (NUMBER + bytes(10), {"blocks": 1}),
-        ((2).to_bytes(8, "big") + bytes(BLOCK), {"blocks": 1}),
-        (NUMBER + bytes(BLOCK), {"blocks": 1, "volume": 1}),
-        (NUMBER + bytes(BLOCK), {"blocks": 1 << 40}),
-        (b"no zlib", {"blocks": 1, "zlib": True}),
-        (zlib.compress(NUMBER + bytes(10)), {"blocks": 1, "zlib": True}),
+        (b"", {"runs": 1}),
+        (payload((0, 1, BLOCK), body=NEW), {"runs": 0}),
+        (payload((0, 1, BLOCK), body=b"x" * 10), {"runs": 1}),
+        (payload((0, 1, 10), body=b"x" * 10), {"runs": 1}),
+        (payload((2, 1, BLOCK), body=NEW), {"runs": 1}),
+        (payload((1, 2, 2 * BLOCK), body=NEW * 2), {"runs": 1}),
+        (payload((0, 0, 0)), {"runs": 1}),
+        (payload(((1 << 64) - 1, 2, BLOCK), body=NEW), {"runs": 1}),
+        (payload((0, 1, BLOCK), body=NEW + b"more"), {"runs": 1}),
+        (payload((0, 1, BLOCK), body=NEW), {"runs": 1, "volume": 1}),
+        (payload((0, 1, BLOCK), body=NEW), {"runs": 1 << 40}),
+        (payload((0, 1, 8), body=zlib.compress(bytes(64 << 20))[:8]), {"runs": 1}),
+        (payload((0, 1, len(zlib.compress(bytes(BLOCK + 1)))), body=zlib.compress(bytes(BLOCK + 1))), {"runs": 1}),
     ],
 )
-def test_wrong_blocks_are_refused(pair: Pair, payload: bytes, fields: dict[str, Any]) -> None:
+def test_wrong_blocks_are_refused(pair: Pair, body: bytes, fields: dict[str, Any]) -> None:
     with receiver(pair) as near:
-        unit(near)
-        near.send("blocks", payload, **{"volume": 0, **fields})
+        begun(near)
+        near.send("blocks", body, **{"volume": 0, **fields})
         with pytest.raises(XdrError, match="not XDR's protocol"):
             near.receive()
 
 
+@pytest.mark.parametrize("ranges", [[(2, 1)], [(0, 3)], [(0, 0)], [((1 << 64) - 1, 1)]])
+def test_zeros_outside_the_volume_are_refused(pair: Pair, ranges: list[tuple[int, int]]) -> None:
+    with receiver(pair) as near:
+        begun(near)
+        near.send("zeros", wires.packed(ranges), volume=0)
+        with pytest.raises(XdrError, match="outside the volume"):
+            near.receive()
+
+
+def unit(near: Wire, state: str, **fields: Any) -> None:
+    item = {"volume": 0, "size": len(OLD), "state": state, **fields}
+    near.send("unit", volumes=[item], cycle=2, read_started=1.0, consistent=True, how="")
+
+
 def test_blocks_that_do_not_make_the_source_are_refused(pair: Pair) -> None:
     with receiver(pair) as near:
-        unit(near)
-        near.send("blocks", NUMBER + b"x" * BLOCK, volume=0, blocks=1)
-        near.send("commit", roots=[{"root": "0" * 64}])
+        state = begun(near)
+        lineage = Lineage(state)
+        lineage.data((0, 1), hashlib.sha256(b"y" * BLOCK).digest())
+        near.send("blocks", payload((0, 1, BLOCK), body=NEW), volume=0, runs=1)
+        unit(near, lineage.state(len(OLD), 2))
         with pytest.raises(XdrError, match="does not make the source's volumes") as failure:
             near.receive()
         assert failure.value.code == "not_equal"
 
 
+def test_a_size_that_was_not_begun_is_refused(pair: Pair) -> None:
+    with receiver(pair) as near:
+        state = begun(near)
+        unit(near, Lineage(state).state(BLOCK, 2), size=BLOCK)
+        with pytest.raises(XdrError, match="does not make the source's volumes"):
+            near.receive()
+
+
 def test_a_cycle_that_cannot_fit_is_refused_before_it_is_received(pair: Pair) -> None:
     with receiver(pair) as near:
-        unit(near, data_bytes=1 << 60)
+        begun(near, expected=1 << 60)
         with pytest.raises(XdrError, match=r"the disk is full: \d+ bytes are free and \d+ bytes are needed") as failure:
             near.receive()
         assert failure.value.code == "disk_full"
@@ -256,33 +360,69 @@ def test_a_cycle_that_cannot_fit_is_refused_before_it_is_received(pair: Pair) ->
 
 def test_a_volume_is_not_in_a_unit_twice(pair: Pair) -> None:
     with receiver(pair) as near:
-        near.receive("copy")
-        near.receive_long("digests", 64)
-        item = {"name": "orders", "size": len(OLD), "data_bytes": 0}
-        near.send("unit", cycle=2, read_started=1.0, volumes=[item, item])
+        state = Lineage(begun(near)).state(len(OLD), 2)
+        item = {"volume": 0, "size": len(OLD), "state": state}
+        near.send("unit", volumes=[item, item], cycle=2, read_started=1.0, consistent=True, how="")
         with pytest.raises(XdrError, match="no unit here"):
             near.receive()
 
 
+def test_a_commit_of_nothing_is_refused(pair: Pair) -> None:
+    with receiver(pair) as near:
+        begun(near)
+        near.send("commit")
+        with pytest.raises(XdrError, match="a commit of nothing"):
+            near.receive()
+
+
+KINDS = ["begin", "unit", "compare", "compared", "extents", "blocks", "zeros", "commit", "end", "digests"]
+VALUES = st.one_of(st.integers(-1, 1 << 63), st.text(max_size=9), st.none(), st.booleans(), st.lists(st.integers(), max_size=3))
+FIELDS = ("volume", "size", "expected", "runs", "cycle", "at", "blocks", "all", "read_started", "how", "consistent")
+ITEMS = st.lists(st.dictionaries(st.sampled_from(["volume", "size", "state"]), VALUES), max_size=3)
+HEADERS = st.fixed_dictionaries({"kind": st.sampled_from(KINDS)}, optional={**dict.fromkeys(FIELDS, VALUES), "volumes": ITEMS})
+
+
 @settings(deadline=None, max_examples=40)
-@given(
-    header=st.dictionaries(
-        st.sampled_from(["kind", "volume", "volumes", "cycle", "size", "all"]),
-        st.one_of(
-            st.integers(),
-            st.text(),
-            st.none(),
-            st.lists(st.integers()),
-            st.sampled_from(["unit", "compare", "compared", "extents", "orders"]),
-        ),
-    )
-)
-def test_a_receiver_that_is_talked_nonsense_to_ends(header: dict[str, Any]) -> None:
+@given(frames=st.lists(st.tuples(HEADERS, st.binary(max_size=200)), min_size=1, max_size=5))
+def test_a_receiver_that_is_talked_nonsense_to_ends(frames: list[tuple[dict[str, Any], bytes]]) -> None:
     with quick_folder() as folder:
         pair = Pair(folder, "orders")
         pair.write(pair.target, "orders", OLD)
         pair.ready()
-        with receiver(pair) as near:
-            near.receive("copy")
-            near.receive_long("digests", 64)
-            near._write(frame(json.dumps(header).encode()))
+        with receiver(pair) as near, contextlib.suppress(XdrError):
+            begun(near)
+            for header, body in frames:
+                near._write([frame(json.dumps(header).encode(), body)])
+
+
+LEVELS = st.sampled_from(["none", "zlib", "zstd"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(blocks=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=9), level=LEVELS, tail=st.integers(1, BLOCK))
+def test_what_was_packed_is_unpacked(blocks: list[bytes], level: str, tail: int) -> None:
+    whole = b"".join((block * BLOCK)[:BLOCK] for block in blocks)
+    whole = whole[: len(whole) - BLOCK + tail]
+    name = packing.agreed(level, packing.available()) if level in packing.available() else ""
+    packer = Packer(name, always=bool(name))
+    parts, runs = packer.payload([((3, len(blocks)), whole, NULL * len(blocks))])
+    got = wires.Frame({"runs": runs}, b"".join(parts), "far")
+    found = dict(packing.unpacked(got, 3 * BLOCK + len(whole), name))
+    assert b"".join(bytes(found[run]) for run in sorted(found)) == whole
+    assert not name or packer.ratio <= 1
+
+
+def test_a_link_that_is_slower_than_packing_is_packed_for_and_a_fast_one_is_not() -> None:
+    text, noise = b"0123456789abcdef" * (BLOCK // 16), os.urandom(BLOCK)
+    for block, seconds, expected in ((text, 100.0, True), (text, 1e-6, False), (noise, 100.0, False)):
+        packer = Packer("zlib", always=False)
+        packer.look(9 << 20, seconds, [((0, 1), block, NULL)])
+        packer.payload([((0, 1), block, NULL)])
+        assert (packer.ratio < 1) == expected
+
+
+def test_a_compression_that_one_end_lacks_is_named() -> None:
+    assert packing.agreed("auto", []) == ""
+    assert packing.agreed("auto", ["zlib"]) == "zlib"
+    with pytest.raises(XdrError, match="compression zlib is not there at both ends"):
+        packing.agreed("zlib", ["zstd"])

@@ -126,6 +126,17 @@ def test_two_volumes_of_one_plan_are_two(host: SiteHost, roots: Path, call: Modu
 
 
 @pytest.mark.parametrize(
+    ("image", "code"),
+    [("orders.img", "taken"), ("../outside.qcow2", "outside_roots"), ("orders.qcow2", "")],
+    ids=["its volume", "outside", "own"],
+)
+def test_the_image_of_a_tracker_is_the_volumes_own(host: SiteHost, roots: Path, call: ModuleCaller, image: str, code: str) -> None:
+    wanted = document(roots)
+    wanted["volumes"]["orders"]["tracker"] = {"kind": "qemu_bitmap", "image": str(roots / image)}
+    assert call("xdr_plan", present(host, wanted)).get("xdr_code", "") == code
+
+
+@pytest.mark.parametrize(
     ("fields", "sentence"),
     [
         ({"site": "moon"}, "expected primary, dr or witness"),

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils import kept_channel, openfiles, syncing
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused
 from ansible_collections.xdr.failback.plugins.module_utils.running import mark_path, start_time
@@ -84,7 +87,7 @@ def ready(pair: Pair, xdr: Caller) -> Pair:
 def test_a_whole_reversal_over_ssh(ready: Pair, server: Sshd, xdr: Caller) -> None:
     old = ready.read(ready.target, "orders")
     first = xdr.sync(ready.source, compare=True, phase="replicate")
-    assert first["changed"]
+    assert first.get("changed"), first
     assert [result["equal"] for result in first["results"]] == [True, True]
     assert first["bytes_sent"] == sum(result["bytes_sent"] for result in first["results"]) > 0
     assert not xdr.sync(ready.source)["changed"]
@@ -112,7 +115,7 @@ def test_progress_is_appended_for_each_volume(ready: Pair, server: Sshd, xdr: Ca
     xdr.sync(ready.source)
     lines = [json.loads(line) for line in (ready.source.state_dir / "runs" / "r1.jsonl").read_text().splitlines()]
     last = {line["volume"]: (line["done"], line["total"]) for line in lines}
-    assert last == {"orders": (2 * 65536, 2 * 65536), "customers": (2 * 65536, 2 * 65536)}
+    assert last == {"orders": (3 * 65536, 3 * 65536), "customers": (3 * 65536, 3 * 65536)}
 
 
 @pytest.mark.parametrize("state", ["source", "target", "promoted", "forgotten"])
@@ -238,3 +241,87 @@ def held_back(source: Any, gate: threading.Event) -> Any:
 
     threading.Thread(target=copy, daemon=True).start()
     return reader
+
+
+def test_channels_are_opened_ahead_and_used_by_the_next_calls(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    assert not xdr.sync(ready.source, state="opened")["changed"]
+    kept = keepers(ready)
+    assert len(kept) == 2, "one for the final sync, one for the proof"
+    assert xdr.sync(ready.source, state="opened")["results"] == []
+    assert keepers(ready) == kept
+    assert xdr.sync(ready.source, final=True)["changed"]
+    wait_until(lambda: len(keepers(ready)) == 1, "the keeper ends with its channel", 20)
+    assert xdr.sync(ready.source, state="verified", extents="all")["results"]
+    wait_until(lambda: not keepers(ready), "the other one, too", 20)
+    assert ready.both(ready.target) == ready.both(ready.source)
+    assert not xdr.sync(ready.source)["changed"], "without one a new channel is opened"
+
+
+def test_kept_channels_that_died_are_not_missed(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    xdr.sync(ready.source, state="opened")
+    for keeper in keepers(ready):
+        os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: not keepers(ready), "they are gone", 20)
+    assert xdr.sync(ready.source, final=True)["changed"]
+
+
+def test_a_kept_channel_tells_why_it_failed(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    xdr.sync(ready.source, state="opened")
+    own(ready.target, "primary", 3)
+    answer = xdr.sync(ready.source, epoch=3)
+    assert (answer["xdr_code"], "site primary owns plan" in answer["msg"]) == ("wrong_owner", True)
+    wait_until(lambda: len(keepers(ready)) == 1, "the keeper ends with its channel", 20)
+    kept_channel.drop(ready.source.state_dir, PLAN)
+
+
+def test_a_channel_that_cannot_be_opened_says_so_before_the_downtime(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    ready.source.write_site(peers={"other": {**server.peer(), "port": 1}})
+    answer = xdr.sync(ready.source, state="opened")
+    assert (answer["failed"], answer["xdr_code"]) == (True, "not_reached")
+    assert not keepers(ready)
+
+
+def test_kept_channels_are_dropped_on_demand(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    xdr.sync(ready.source, state="opened")
+    kept_channel.drop(ready.source.state_dir, PLAN)
+    wait_until(lambda: not keepers(ready), "they end", 20)
+
+
+def keepers(pair: Pair) -> list[int]:
+    """The processes that keep channels of this source."""
+    folder = pair.source.plan_dir / "channels"
+    return sorted({holder.pid for holder in openfiles.holders(list(folder.glob("*.pid")))}) if folder.exists() else []
+
+
+def test_a_preview_over_the_channel(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    answer = xdr.sync(ready.source, state="previewed", volumes=["orders", "customers"])
+    assert not answer["changed"]
+    assert [(one["volume"], one["method"]) for one in answer["results"]] == [("orders", "scan"), ("customers", "scan")]
+    assert "there is no copy yet" in answer["results"][1]["why"]
+    assert all(isinstance(one["predicted_seconds"], float) for one in answer["results"])
+    assert ready.read(ready.target, "orders") == content([9, 2])
+
+
+def test_rounds_end_when_little_is_left(ready: Pair, server: Sshd, xdr: Caller) -> None:
+    answer = xdr.sync(ready.source, rounds=5, ready_below=65536, compare=True)
+    assert (answer["stopped"], len(answer["rounds"]), answer["remaining_bytes"]) == ("below", 1, 0)
+    assert answer["final_seconds"] > 0
+    assert [one["equal"] for one in answer["results"]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("left", "sent", "most", "expected"),
+    [
+        ([10], 1000, 5, "below"),
+        ([500], 1000, 5, ""),
+        ([950], 1000, 5, "not_shrinking"),
+        ([500, 200], 0, 5, ""),
+        ([500, 490], 0, 5, "not_shrinking"),
+        ([500, 600], 0, 5, "not_shrinking"),
+        ([500, 300], 0, 2, "rounds"),
+        (["unknown"], 0, 5, "unknown"),
+    ],
+)
+def test_why_rounds_end(left: list[Any], sent: int, most: int, expected: str) -> None:
+    rounds = [{"bytes_sent": sent, "remaining_bytes": each} for each in left]
+    assert syncing._why_to_stop(rounds, 100, most) == expected

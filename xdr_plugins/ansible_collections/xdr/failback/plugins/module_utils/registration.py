@@ -14,7 +14,7 @@ from . import record as records
 from .durable import fsync_folder, locked, read_json, write_json
 from .errors import Refused, XdrError
 from .ownership import alive
-from .site import PlanOnHost, Site, load_plan, load_site, parse_plan, plan_dir
+from .site import PlanOnHost, Site, VolumeOnHost, lies_in_roots, load_plan, load_site, parse_plan, plan_dir
 
 Document = dict[str, Any]
 
@@ -80,12 +80,10 @@ def _checked(state_dir: Path, site: Site, wanted: PlanOnHost) -> Document | None
 
 
 def _refuse_outside_roots(site: Site, wanted: PlanOnHost) -> None:
-    roots = [os.path.realpath(root) for root in site.volume_roots]
-    for volume in wanted.volumes.values():
-        real = os.path.realpath(volume.path)
-        if not any(os.path.commonpath([real, root]) == root and real != root for root in roots):
+    for volume, path in _files(wanted):
+        if not lies_in_roots(site, path):
             known = ", ".join(site.volume_roots) or "none"
-            what = f"volume {volume.name} lies outside the volume roots ({known}): {real}"
+            what = f"volume {volume.name} lies outside the volume roots ({known}): {os.path.realpath(path)}"
             raise Refused(what, where=_where(site, wanted), todo="Correct its path, or xdr_volume_roots", code="outside_roots")
 
 
@@ -93,16 +91,20 @@ def _refuse_taken(state_dir: Path, site: Site, wanted: PlanOnHost) -> None:
     owner: dict[Any, str] = {}
     for other in _others(state_dir, wanted.plan):
         owner.update(dict.fromkeys(_keys_of_instances(other), f"plan {other.plan}"))
-        for volume in other.volumes.values():
-            owner.update(dict.fromkeys(identities(volume.path), f"volume {volume.name} of plan {other.plan}"))
+        for volume, path in _files(other):
+            owner.update(dict.fromkeys(identities(path), f"volume {volume.name} of plan {other.plan}"))
     for key in _keys_of_instances(wanted):
         if key in owner:
             raise _taken(site, wanted, f"instance {key[-1]} belongs to {owner[key]}")
-    for volume in wanted.volumes.values():
-        for key in identities(volume.path):
+    for volume, path in _files(wanted):
+        for key in identities(path):
             if key in owner:
-                raise _taken(site, wanted, f"the path {volume.path} of volume {volume.name} is that of {owner[key]}")
-        owner.update(dict.fromkeys(identities(volume.path), f"volume {volume.name}"))
+                raise _taken(site, wanted, f"the path {path} of volume {volume.name} is that of {owner[key]}")
+        owner.update(dict.fromkeys(identities(path), f"volume {volume.name}"))
+
+
+def _files(plan: PlanOnHost) -> list[tuple[VolumeOnHost, Path]]:
+    return [(volume, path) for volume in plan.volumes.values() for path in volume.files]
 
 
 def identities(path: Path) -> list[tuple[Any, ...]]:

@@ -1,12 +1,9 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""The work of the modules xdr_replication and xdr_delta_sync."""
+"""The work of the module xdr_replication."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,7 @@ from typing import Any
 from . import attempt
 from . import record as records
 from .errors import XdrError
-from .progress import Progress
 from .site import PlanOnHost, VolumeOnHost, checked_name, load_plan
-from .transfer import Job
 from .volumes import VolumeDriver, chosen, driver
 
 Results = list[dict[str, Any]]
@@ -108,68 +103,3 @@ class Replicating:
             else shown(self.results)
         )
         return {"before": was, "after": after}
-
-
-class Syncing:
-    """One call of xdr_delta_sync. ``results`` grow with each volume that is done."""
-
-    def __init__(self, params: dict[str, Any]) -> None:
-        self.state_dir, self.params = Path(params["state_dir"]), params
-        self.plan: PlanOnHost = load_plan(self.state_dir, params["plan"])
-        self.volumes = chosen(self.plan, params["volumes"])
-        self.results: Results = []
-        self._check_units()
-
-    def _check_units(self) -> None:
-        """A unit is at one point in time or not moved at all: so all its volumes come together, to one peer."""
-        names = {volume.name for volume in self.volumes}
-        for volume in self.volumes:
-            unit = [other for other in self.plan.volumes.values() if other.unit == volume.unit]
-            missing = [other.name for other in unit if other.name not in names]
-            apart = [other.name for other in unit if (other.peer, other.driver) != (volume.peer, volume.driver)]
-            if missing or apart:
-                what = f"volume {volume.name} shares one point in time with {(missing or apart)[0]}"
-                todo = "Give both volumes in one call" if missing else "Let them have one driver and one peer host, or no consistency group"
-                raise XdrError(what, where=self.plan.host, todo=todo, code="unit_divided")
-
-    def run(self, *, check: bool) -> dict[str, Any]:
-        """{"changed", "results", "bytes_sent", "seconds"}"""
-        began = time.monotonic()
-        if check:
-            self.results = self._predicted()
-            changed = self.params["state"] == "synced" and any(one["lag_bytes"] != 0 for one in self.results)
-        else:
-            self._transfer()
-            changed = any(one.get("bytes_sent") or one.get("resized") for one in self.results)
-        sent = sum(one.get("bytes_sent", 0) for one in self.results)
-        return {"changed": changed, "results": self.results, "bytes_sent": sent, "seconds": round(time.monotonic() - began, 3)}
-
-    def _predicted(self) -> Results:
-        """What is known without the peer: the lag of each volume."""
-        found = [driver(volume.driver, self.state_dir).status(self.plan, volume.name, with_lag=True) for volume in self.volumes]
-        return [{key: one[key] for key in ("volume", "lag_bytes", "lag_age_s", "cycle", "compared")} for one in found]
-
-    def _transfer(self) -> None:
-        with self._job() as job:
-            for name in sorted({volume.driver for volume in self.volumes}):
-                mover = driver(name, self.state_dir)
-                mine = [volume for volume in self.volumes if volume.driver == name]
-                (mover.verify if self.params["state"] == "verified" else mover.synchronise)(job, mine, self.results)
-
-    @contextmanager
-    def _job(self) -> Iterator[Job]:
-        params, pair = self.params, (self.params["epoch"], self.params["attempt"])
-        with attempt.tracked(self.state_dir, self.plan.plan, pair, run_id=params["run_id"], phase=params["phase"]) as holding:
-            yield Job(
-                plan=self.plan,
-                state_dir=self.state_dir,
-                pair=pair,
-                locked=holding.locked,
-                progress=Progress(self.state_dir, params["run_id"], self.plan.host),
-                run_id=params["run_id"],
-                final=params["final"],
-                compare=params["compare"],
-                extents=params["extents"],
-                compression=params["compression"],
-                bandwidth_limit=params["bandwidth_limit"],
-            )

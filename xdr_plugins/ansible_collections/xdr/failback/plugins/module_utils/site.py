@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,13 @@ class VolumeOnHost:
     quiesce: dict[str, list[Any]] | None
     unit: str
     peer: str
+    tracker: dict[str, Any] | None = None  # {"kind": auto, scan, reflink or qemu_bitmap, …its options}
+
+    @property
+    def files(self) -> list[Path]:
+        """All that belongs to this volume alone: its own path, and the image that its tracker keeps."""
+        image = (self.tracker or {}).get("image")
+        return [self.path, Path(image)] if image else [self.path]
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,12 @@ def load_site(state_dir: Path) -> Site:
         raise _damaged(path, error, "Apply the role site_agent again") from error
 
 
+def lies_in_roots(site: Site, path: Path) -> bool:
+    """Whether a path, links resolved, lies below one of the host's volume roots."""
+    real = os.path.realpath(path)
+    return any(os.path.commonpath([real, root]) == root and real != root for root in map(os.path.realpath, site.volume_roots))
+
+
 def load_plan(state_dir: Path, plan: str) -> PlanOnHost:
     """Raises XdrError when the plan is not registered on this host, or a field is missing."""
     path = plan_dir(state_dir, plan) / "plan.json"
@@ -144,6 +158,7 @@ def _volume(name: str, fields: dict[str, Any]) -> VolumeOnHost:
         quiesce=fields.get("quiesce"),
         unit=fields["unit"],
         peer=fields["peer"],
+        tracker=fields.get("tracker"),
     )
 
 

@@ -19,8 +19,10 @@ options:
     description:
       - V(synced) runs one cycle.
       - V(verified) reads back from disk at both ends and compares digests; it changes nothing.
+      - V(previewed) tells for each volume how a cycle would read it and why so, how much would go over, and how long that would take.
+      - V(opened) opens the channels to the peers and keeps them for the next call, so that a downtime does not pay for that.
     type: str
-    choices: [synced, verified]
+    choices: [synced, verified, previewed, opened]
     default: synced
   volumes:
     description: Names of volumes; all volumes of the plan on this host when left out.
@@ -42,13 +44,53 @@ options:
     choices: [sent, all]
     default: sent
   compression:
-    description: How blocks are packed on the wire. V(auto) is V(none) for now.
+    description:
+      - How blocks are packed on the wire. V(auto) packs with the best that both hosts have, while the link is the slower part.
+      - V(zstd) needs the library zstandard at both ends (role site_accelerators).
     type: str
-    choices: [none, auto, zlib]
+    choices: [none, auto, zlib, zstd]
     default: auto
   bandwidth_limit:
     description: Bytes a second; no limit when left out.
     type: int
+  bandwidth_hours:
+    description: Other limits at some hours of the day; the first that hold win.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      start:
+        description: Minute of the day in UTC, from which it holds.
+        type: int
+        required: true
+      stop:
+        description: Minute of the day in UTC, before which it holds; smaller than O(bandwidth_hours[].start) means over midnight.
+        type: int
+        required: true
+      limit:
+        description: Bytes a second; no limit when left out.
+        type: int
+  rounds:
+    description:
+      - With O(state=synced), at most so many cycles one after the other.
+      - They end when no more than O(ready_below) bytes are left, or when it gets no less.
+    type: int
+    default: 1
+  ready_below:
+    description: Bytes; with O(rounds), what is little enough to stop.
+    type: int
+    default: 0
+  recovery_points:
+    description: How many consistent states of earlier cycles the target keeps.
+    type: int
+    default: 0
+  read_source_within:
+    description:
+      - With O(state=verified) and O(extents=sent), the source is also read whole against what was sent.
+      - That is done if it takes no more seconds than this.
+      - It finds what a tracker of changed extents missed.
+    type: float
+    default: 30.0
 extends_documentation_fragment:
   - xdr.failback.site
   - xdr.failback.attempt
@@ -107,11 +149,42 @@ results:
     seconds: {description: How long it took., type: float}
     cycle: {description: The number of the cycle., type: int}
     compared: {description: "The newest full compare: C(cycle), C(at), C(blocks); or null.", type: dict}
+    method: {description: "How it was read: C(unchanged), C(tracked), C(digests) or C(scan).", type: str}
+    why: {description: Why it was not read in a faster way., type: str}
+    crash_consistent: {description: Whether the cycle is one point in time., type: bool}
+    how: {description: How that is known., type: str}
+    ratio: {description: Bytes on the wire for each byte of blocks., type: float}
+    source_read: {description: "With O(state=verified): whether the source was read whole.", type: bool}
+    predicted_bytes: {description: "With O(state=previewed): what would go over, or C(unknown).", type: raw}
+    predicted_seconds: {description: "With O(state=previewed): how long it would take.", type: float}
+    compare_seconds: {description: "With O(state=previewed): what a full compare in the downtime costs, 0 after one.", type: float}
+    accelerators_missing: {description: "With O(state=previewed): libraries that this host lacks.", type: list, elements: str}
     equal: {description: Proven equal by this call; null where nothing was compared., type: bool}
 bytes_sent:
   description: Bytes of blocks on the wire, all volumes.
   returned: success
   type: int
+rounds:
+  description: "With O(rounds), each of them: C(bytes_sent), C(seconds), C(remaining_bytes)."
+  returned: with O(rounds)
+  type: list
+  elements: dict
+stopped:
+  description: Why there was no further round, C(below), C(not_shrinking), C(rounds) or C(unknown).
+  returned: with O(rounds)
+  type: str
+remaining_bytes:
+  description: What changed since the last round's read, or C(unknown).
+  returned: with O(rounds)
+  type: raw
+change_rate:
+  description: Bytes that change in a second.
+  returned: with O(rounds)
+  type: int
+final_seconds:
+  description: What a final sync would take now.
+  returned: with O(rounds)
+  type: float
 seconds:
   description: How long the call took.
   returned: success
@@ -125,18 +198,32 @@ from types import FrameType
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdr.failback.plugins.module_utils.arguments import ATTEMPT_ARGUMENTS, SITE_ARGUMENTS
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.module_utils.replication import Syncing
+from ansible_collections.xdr.failback.plugins.module_utils.syncing import Syncing
 
 ARGUMENTS = {
     **SITE_ARGUMENTS,
     **ATTEMPT_ARGUMENTS,
-    "state": {"type": "str", "choices": ["synced", "verified"], "default": "synced"},
+    "state": {"type": "str", "choices": ["synced", "verified", "previewed", "opened"], "default": "synced"},
     "volumes": {"type": "list", "elements": "str"},
     "final": {"type": "bool", "default": False},
     "compare": {"type": "bool", "default": False},
     "extents": {"type": "str", "choices": ["sent", "all"], "default": "sent"},
-    "compression": {"type": "str", "choices": ["none", "auto", "zlib"], "default": "auto"},
+    "compression": {"type": "str", "choices": ["none", "auto", "zlib", "zstd"], "default": "auto"},
     "bandwidth_limit": {"type": "int"},
+    "bandwidth_hours": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "start": {"type": "int", "required": True},
+            "stop": {"type": "int", "required": True},
+            "limit": {"type": "int"},
+        },
+    },
+    "rounds": {"type": "int", "default": 1},
+    "ready_below": {"type": "int", "default": 0},
+    "recovery_points": {"type": "int", "default": 0},
+    "read_source_within": {"type": "float", "default": 30.0},
 }
 
 

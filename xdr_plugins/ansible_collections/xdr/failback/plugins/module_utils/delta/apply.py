@@ -10,53 +10,84 @@ as they were; from there on the apply is repeated, by whoever comes next, until 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
-from .. import openfiles
+from .. import openfiles, parallel
 from ..durable import fsync_folder
 from ..errors import Refused, XdrError
 from ..site import PlanOnHost, plan_dir
-from . import blocks, spool, undo
-from .blocks import BLOCK
+from . import blocks, manifest, spool, undo
+from .beside import Beside
+from .blocks import BLOCK, Range
+from .hashes import NULL
+from .manifest import Manifest
+from .scanning import ordered
+from .spool import EVERYWHERE, Entries, Entry, Span
 from .state import VolumeFolder
+from .undo_log import from_volume
+
+WRITERS = 2  # threads that apply one volume
+AT_ONCE = 4  # volumes: their waits for the disk overlap, their memory stays bounded
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """One volume of a received cycle: its folder here, its size after the cycle, the digests it had here before."""
+    """One volume of a received cycle: its place in the spool's entries, its folder here, and what goes into the commit record:
+    its size and state after the cycle, the cycle's number, the start of its read, and whether it is one point in time.
+    """
 
+    position: int
     folder: VolumeFolder
     size: int
-    before: bytes
+    state: str
+    cycle: int
+    read_started: float
+    consistent: bool
+    how: str
+    span: Span
 
     @property
     def path(self) -> Path:
         return self.folder.volume.path
+
+    def to_json(self) -> dict[str, Any]:
+        told = {name: getattr(self, name) for name in ("position", "size", "state", "cycle", "read_started", "consistent", "how", "span")}
+        return {"name": self.folder.volume.name, **told}
 
 
 def spool_dir(state_dir: Path, plan: str) -> Path:
     return plan_dir(state_dir, plan) / "spool"
 
 
-def commit_and_apply(received: spool.Spool, volumes: list[Incoming], record: dict[str, Any], state_dir: Path, plan: PlanOnHost) -> None:
-    """Raises XdrError with the volumes untouched when the disk is full or a process holds a volume open."""
+def commit_and_apply(
+    received: spool.Spool, volumes: list[Incoming], record: dict[str, Any], epoch: int, points: int, keep: Callable[[], object]
+) -> Path:
+    """``epoch``: the plan's newest here. ``points``: how many states of cycles are kept, the one before this cycle being the newest.
+    ``keep`` is called once the cycle is applied. Returns the commit record, which is still to be finished.
+
+    Raises XdrError with the volumes untouched when the disk is full or a process holds a volume open.
+    """
     refuse_open([volume.path for volume in volumes])
     created: list[Path] = []
     try:
-        _keep_old(received, volumes)
-        _reserve(received, volumes, created)
-        names = [{"name": volume.folder.volume.name, "size": volume.size} for volume in volumes]
-        commit = received.commit({**record, "volumes": names})
+        with Beside(received.sync):
+            parallel.each(lambda volume: _keep_old(received.entries, volume, epoch, points), volumes, most=AT_ONCE)
+            parallel.each(lambda volume: _reserve(received.entries, volume, created), volumes, most=AT_ONCE)
+        commit = received.commit({**record, "volumes": [volume.to_json() for volume in volumes]})
     except OSError as error:
         for path in created:
             path.unlink(missing_ok=True)
         raise disk_error(error) from error
-    _apply(commit, state_dir, plan)
+    _apply(received.fd, received.entries, volumes)
+    keep()
+    return commit
 
 
 def disk_error(error: OSError, where: str = "") -> XdrError:
@@ -80,50 +111,48 @@ def refuse_open(paths: list[Path]) -> None:
         )
 
 
-def _touched(received: spool.Spool, position: int) -> Iterator[tuple[int, int, bool]]:
-    """First block, number of blocks, zeros? of each entry of one volume."""
-    for volume, first, number, content in received.entries():
-        if volume == position:
-            yield first, number, not content
+def _touched(entries: Entries, volume: Incoming) -> Iterator[tuple[Range, bool]]:
+    """The blocks of one volume, and whether they become zeros."""
+    return ((entry.run, not entry.nbytes) for entry in entries(volume.span) if entry.volume == volume.position)
 
 
-def _keep_old(received: spool.Spool, volumes: list[Incoming]) -> None:
-    for position, volume in enumerate(volumes):
-        chain = undo.points(volume.folder.undo)
-        if not chain:
-            continue
-        newest = chain[-1]
-        newest.know(volume.before)
-        if blocks.size_at(volume.path) is None:
-            continue
-        fd = os.open(volume.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            newest.keep(_old(fd, received, position, volume.size))
-        finally:
-            os.close(fd)
+def _keep_old(entries: Entries, volume: Incoming, epoch: int, points: int) -> None:
+    size, state = blocks.size_at(volume.path), volume.folder.load()
+    if size is not None and points and state.cycle and state.consistent:
+        undo.open_cycle(volume.folder.undo, size=size, cycle=state.cycle, read_started=state.read_started, epoch=epoch)
+    chain = undo.points(volume.folder.undo)
+    if not chain or size is None:
+        return
+    known = Manifest.load(volume.folder.manifest)
+    if known:
+        with known:
+            chain[-1].know(known)
+    fd = os.open(volume.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        chain[-1].keep(from_volume(fd, size, _old(entries, volume, size)))
+    finally:
+        os.close(fd)
 
 
-def _old(fd: int, received: spool.Spool, position: int, new_size: int) -> Iterator[tuple[int, bytes]]:
-    """What is in the volume now where the cycle writes, and what it cuts off."""
-    size = blocks.size_of(fd)
+def _old(entries: Entries, volume: Incoming, size: int) -> Iterator[Range]:
+    """The blocks of the volume, of ``size`` bytes now, where the cycle writes, and what it cuts off."""
     total = blocks.count(size)
-    for first, number, _ in _touched(received, position):
-        if first < total:
-            yield from blocks.read(fd, size, [(first, min(number, total - first))])
-    if new_size < size:
-        cut = new_size // BLOCK
-        yield from blocks.read(fd, size, [(cut, total - cut)])
+    for run, _ in _touched(entries, volume):
+        yield from blocks.clipped([run], total)
+    if volume.size < size:
+        cut = volume.size // BLOCK
+        yield cut, total - cut
 
 
-def _reserve(received: spool.Spool, volumes: list[Incoming], created: list[Path]) -> None:
-    for position, volume in enumerate(volumes):
-        fd = _writable(volume.path, created)
-        try:
-            for first, number, zeros in _touched(received, position):
-                if not zeros:
-                    blocks.reserve(fd, [(first, number)])
-        finally:
-            os.close(fd)
+def _reserve(entries: Entries, volume: Incoming, created: list[Path]) -> None:
+    fd = _writable(volume.path, created)
+    try:
+        total = blocks.count(volume.size)
+        for run, zeros in _touched(entries, volume):
+            if not zeros:
+                blocks.reserve(fd, blocks.clipped([run], total))
+    finally:
+        os.close(fd)
 
 
 def _writable(path: Path, created: list[Path]) -> int:
@@ -138,18 +167,19 @@ def _writable(path: Path, created: list[Path]) -> int:
         return fd
 
 
-def settle(state_dir: Path, plan: PlanOnHost) -> list[str]:
+def settle(state_dir: Path, plan: PlanOnHost, *, discard: bool = True) -> list[str]:
     """Finish what an interruption left: apply committed cycles, discard others, complete a restore.
 
-    The caller holds the plan's lock. Returns the names of the volumes that changed. A damaged or unfinishable rest is an
-    XdrError: the volumes are then no consistent state.
+    The caller holds the plan's lock. Without ``discard`` an unfinished cycle stays, for a session that goes on with it.
+    Returns the names of the volumes that changed. A damaged or unfinishable rest is an XdrError: the volumes are then no
+    consistent state.
     """
     folder = spool_dir(state_dir, plan.plan)
     changed: list[str] = []
     for path in spool.commits(folder):
         refuse_open([volume.path for volume in plan.volumes.values() if volume.name in _names(path)])
-        changed += _apply(path, state_dir, plan)
-    for path in spool.leftovers(folder):
+        changed += _complete(path, state_dir, plan)
+    for path in spool.leftovers(folder) if discard else []:
         path.unlink(missing_ok=True)
     for volume in plan.volumes.values():
         here = VolumeFolder(state_dir, plan.plan, volume)
@@ -172,44 +202,77 @@ def _names(commit: Path) -> list[str]:
     return [item["name"] for item in spool.load_record(commit)["volumes"]] if commit.exists() else []
 
 
-def _apply(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
-    record, entries = spool.load_commit(path)
-    names = [item["name"] for item in record["volumes"]]
-    lost = [name for name in names if name not in plan.volumes]
-    if lost:
-        raise XdrError(
-            f"a committed cycle is for volume {lost[0]}, which this host does not serve", where=str(path), todo="Register it again"
-        )
-    here = [VolumeFolder(state_dir, plan.plan, plan.volumes[name]) for name in names]
-    fds = [_writable(folder.volume.path, []) for folder in here]
+def _complete(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
+    """Apply a committed cycle that an interruption left."""
+    with spool.committed(path) as (record, fd, entries):
+        lost = [item["name"] for item in record["volumes"] if item["name"] not in plan.volumes]
+        if lost:
+            what = f"a committed cycle is for volume {lost[0]}, which this host does not serve"
+            raise XdrError(what, where=str(path), todo="Register it again")
+        volumes = []
+        for item in record["volumes"]:
+            known = {**{key: value for key, value in item.items() if key != "name"}, "span": tuple(item["span"])}
+            volumes.append(Incoming(folder=VolumeFolder(state_dir, plan.plan, plan.volumes[item["name"]]), **known))
+        _apply(fd, entries, volumes)
+    spool.finish(path)
+    return [item["name"] for item in record["volumes"]]
+
+
+def _apply(fd: int, entries: Entries, volumes: list[Incoming]) -> None:
     try:
-        for fd, item in zip(fds, record["volumes"]):
-            blocks.resize(fd, item["size"])
-        _write(fds, [item["size"] for item in record["volumes"]], entries)
-        for fd in fds:
-            os.fsync(fd)
+        parallel.each(lambda volume: _write(fd, entries, volume), volumes, most=AT_ONCE)
     except OSError as error:
         todo = "Put the disk right; the cycle is committed and will be completed by the next call"
-        raise XdrError(f"the cycle could not be applied ({error.strerror})", where=str(here[0].volume.path), todo=todo) from error
-    finally:
-        for fd in fds:
-            os.close(fd)
+        raise XdrError(f"the cycle could not be applied ({error.strerror})", where=str(volumes[0].path), todo=todo) from error
     now = time.time()
-    for folder in here:
-        state = folder.load()
-        fresh = {"cycle": record["cycle"], "read_started": record["read_started"], "applied_at": now, "generation": state.generation + 1}
-        folder.save(replace(state, **fresh))
-    spool.finish(path)
-    return names
+    parallel.each(lambda volume: _record(volume, now), volumes)
 
 
-def _write(fds: list[int], sizes: list[int], entries: Iterator[spool.Entry]) -> None:
-    for volume, first, number, content in entries:
-        if content:
-            blocks.write(fds[volume], first * BLOCK, content)
+def _write(spool_fd: int, entries: Entries, volume: Incoming) -> None:
+    fd = _writable(volume.path, [])
+    try:
+        blocks.resize(fd, volume.size)
+        mine = (entry for entry in entries(volume.span) if entry.volume == volume.position)
+        # where a session was resumed a block may have come twice, and the last one counts
+        with ThreadPoolExecutor(max_workers=WRITERS if volume.span != EVERYWHERE else 1) as pool:
+            for _ in ordered(pool, lambda some: _put(spool_fd, fd, some, volume.size), _some(mine)):
+                pass
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def _some(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    """Entries in lists of about a MiB: threads are handed no trifles."""
+    while some := list(itertools.islice(entries, 16)):
+        yield some
+
+
+def _put(spool_fd: int, fd: int, entries: list[Entry], size: int) -> None:
+    for entry in entries:
+        offset = entry.run[0] * BLOCK
+        if entry.nbytes:
+            content = os.pread(spool_fd, entry.nbytes, entry.at)
+            blocks.write(fd, offset, memoryview(content)[: max(0, size - offset)])
         else:
-            stop = min((first + number) * BLOCK, sizes[volume])
-            blocks.clear(fds[volume], first * BLOCK, stop - first * BLOCK)
+            blocks.clear(fd, offset, min(sum(entry.run) * BLOCK, size) - offset)
+    blocks.begin_writing(fd)
+
+
+def _record(volume: Incoming, now: float) -> None:
+    state = volume.folder.load()
+    started = volume.read_started if volume.consistent else state.read_started
+    fresh: dict[str, Any] = {"cycle": volume.cycle, "read_started": started, "applied_at": now, "generation": state.generation + 1}
+    volume.folder.save(replace(state, **fresh, consistent=volume.consistent, how=volume.how))
+
+
+def changes(entries: Entries, volume: Incoming) -> manifest.Changes:
+    """The digests that a cycle brought for a volume."""
+    total = blocks.count(volume.size)
+    for entry in entries(volume.span):
+        if entry.volume == volume.position:
+            for first, number in blocks.clipped([entry.run], total):
+                yield first, entry.digests[: number * len(NULL)] or NULL * number
 
 
 def restore(folder: VolumeFolder) -> None:
@@ -221,6 +284,6 @@ def restore(folder: VolumeFolder) -> None:
         point = undo.put_back(fd, folder.undo, name)
     finally:
         os.close(fd)
-    folder.drop_digests()
-    fresh = replace(state, restoring=None, compared=None, sent=[], generation=state.generation + 1)
+    folder.forget_content()
+    fresh = replace(state, restoring=None, compared=None, sent=[], confirmed=0, consistent=True, how="", generation=state.generation + 1)
     folder.save(replace(fresh, cycle=point.cycle, read_started=point.read_started))

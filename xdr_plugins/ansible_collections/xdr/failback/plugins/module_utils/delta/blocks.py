@@ -1,29 +1,24 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""A volume as 64 KiB blocks: their digests, the holes between them, reading and writing them."""
+"""A volume as 64 KiB blocks: its size, the holes in it, reading and writing."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import functools
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 from ..errors import XdrError
 
 BLOCK = 64 * 1024
-DIGEST = 32
 ZEROS = bytes(BLOCK)
-READ_BLOCKS = 16  # blocks in one read
+CHUNK_BLOCKS = 64  # blocks in one piece of work: 4 MiB bounds the memory of each end and keeps both busy
 
 Range = tuple[int, int]  # first block, number of blocks
-Digests = Union[bytes, bytearray]
-Seen = Callable[[int, Optional[bytes], bytes], None]  # index, content (None: zeros), digest
-Told = Callable[[int], None]  # bytes looked at so far
+Content = Union[bytes, bytearray, memoryview]
 
 
 def count(size: int) -> int:
@@ -36,35 +31,9 @@ def length(index: int, size: int) -> int:
     return min(BLOCK, size - index * BLOCK)
 
 
-@functools.lru_cache(maxsize=16)
-def zero_digest(nbytes: int = BLOCK) -> bytes:
-    return hashlib.sha256(ZEROS[:nbytes]).digest()
-
-
-def digest(block: bytes) -> bytes:
-    if block == ZEROS[: len(block)]:
-        return zero_digest(len(block))
-    return hashlib.sha256(block).digest()
-
-
-def root(digests: Digests, size: int) -> str:
-    """One digest for a volume's size and all its blocks."""
-    return hashlib.sha256(size.to_bytes(8, "big") + digests).hexdigest()
-
-
-def nth(digests: Digests, index: int) -> bytes:
-    """The digest of one block, empty beyond the end."""
-    return bytes(digests[index * DIGEST : (index + 1) * DIGEST])
-
-
-def resized(digests: Digests, size: int) -> bytearray:
-    """Digests for a volume cut or extended with zeros to ``size``; a last block of another length counts as extended too."""
-    wanted = count(size)
-    fresh = bytearray(digests[: wanted * DIGEST])
-    missing = wanted - len(fresh) // DIGEST
-    if missing > 0:
-        fresh += zero_digest() * (missing - 1) + zero_digest(length(wanted - 1, size))
-    return fresh
+def nbytes(of: Range, size: int) -> int:
+    """Bytes of a range of blocks in a volume of ``size`` bytes."""
+    return min((of[0] + of[1]) * BLOCK, size) - of[0] * BLOCK
 
 
 def size_of(fd: int) -> int:
@@ -128,49 +97,68 @@ def with_data(fd: int, size: int) -> Iterator[Range]:
         at = max(stop, start + 1)
 
 
-def scan(fd: int, size: int, seen: Seen | None = None, told: Told | None = None) -> bytearray:
-    """Digests of all blocks. ``seen`` gets each block; ``told`` the bytes looked at, now and then."""
-    total = count(size)
-    digests = bytearray(zero_digest() * total)
-    if total:
-        digests[-DIGEST:] = zero_digest(length(total - 1, size))
-    at = 0
-    for start, number in with_data(fd, size):
-        _holes(at, start, digests, seen)
-        for index, block in read(fd, size, [(start, number)]):
-            found = digest(block)
-            digests[index * DIGEST : (index + 1) * DIGEST] = found
-            if seen:
-                seen(index, None if found == zero_digest(len(block)) else block, found)
-            if told and index % 256 == 0:
-                told(index * BLOCK)
-        at = start + number
-    _holes(at, total, digests, seen)
-    return digests
+def chunks(of: Iterable[Range], most: int = CHUNK_BLOCKS) -> Iterator[Range]:
+    """The ranges in pieces of at most ``most`` blocks."""
+    for start, number in of:
+        for first in range(start, start + number, most):
+            yield first, min(most, start + number - first)
 
 
-def _holes(start: int, stop: int, digests: Digests, seen: Seen | None) -> None:
-    if seen:
-        for index in range(start, stop):
-            seen(index, None, nth(digests, index))
+def clipped(of: Iterable[Range], total: int) -> list[Range]:
+    """The part of the ranges that lies in a volume of ``total`` blocks."""
+    return [(start, min(number, total - start)) for start, number in of if start < total]
+
+
+def coarse(of: list[Range], most: int) -> list[Range]:
+    """At most ``most`` sorted ranges that hold all these and, between them, more."""
+    gap = 1
+    while len(of) > most:
+        joined: list[Range] = []
+        for start, number in of:
+            if joined and start - sum(joined[-1]) <= gap:
+                joined[-1] = (joined[-1][0], start + number - joined[-1][0])
+            else:
+                joined.append((start, number))
+        of, gap = joined, gap * 2
+    return of
+
+
+def joined(*of: Iterable[Range]) -> list[Range]:
+    """The union of ranges, sorted and without overlap."""
+    found: list[Range] = []
+    for start, number in sorted(each for ranges_ in of for each in ranges_):
+        if found and start <= sum(found[-1]):
+            found[-1] = (found[-1][0], max(sum(found[-1]), start + number) - found[-1][0])
+        else:
+            found.append((start, number))
+    return found
+
+
+def extend(of: list[Range], index: int) -> None:
+    """Add a block behind sorted ranges."""
+    if of and sum(of[-1]) == index:
+        of[-1] = (of[-1][0], of[-1][1] + 1)
+    else:
+        of.append((index, 1))
+
+
+def is_zero(block: Content) -> bool:
+    """Whether a block is nothing but zeros. Its first bytes tell of nearly every one that is not."""
+    if not len(block) or block[0] or block[-1]:
+        return not len(block)
+    return not any(block[:16]) and bytes(block) == ZEROS[: len(block)]
 
 
 def read(fd: int, size: int, of: Iterable[Range]) -> Iterator[tuple[int, bytes]]:
     """The blocks of some ranges, many in one read."""
-    for start, number in of:
-        for first in range(start, start + number, READ_BLOCKS):
-            wanted = min(READ_BLOCKS, start + number - first)
-            chunk = _exactly(fd, first * BLOCK, min(wanted * BLOCK, size - first * BLOCK))
-            for offset in range(0, len(chunk), BLOCK):
-                yield first + offset // BLOCK, chunk[offset : offset + BLOCK]
+    for start, number in chunks(of, 16):
+        chunk = content(fd, start * BLOCK, nbytes((start, number), size))
+        for offset in range(0, len(chunk), BLOCK):
+            yield start + offset // BLOCK, chunk[offset : offset + BLOCK]
 
 
-def digests_of(fd: int, size: int, of: Iterable[Range]) -> bytes:
-    """Digests of some blocks, one after the other in the order asked for."""
-    return b"".join(digest(block) for _, block in read(fd, size, of))
-
-
-def _exactly(fd: int, offset: int, nbytes: int) -> bytes:
+def content(fd: int, offset: int, nbytes: int) -> bytes:
+    """Raises XdrError where the volume ends before."""
     chunk = os.pread(fd, nbytes, offset)
     while len(chunk) < nbytes:
         more = os.pread(fd, nbytes - len(chunk), offset + len(chunk))
@@ -180,20 +168,29 @@ def _exactly(fd: int, offset: int, nbytes: int) -> bytes:
     return chunk
 
 
+def fill(fd: int, offset: int, into: memoryview) -> None:
+    """Like ``content``, into memory that is there."""
+    while into:
+        done = os.preadv(fd, [into], offset)
+        if not done:
+            raise XdrError("the volume became shorter while it was read", todo="Run the cycle again")
+        into, offset = into[done:], offset + done
+
+
 def drop_cache(fd: int) -> None:
     """Make the next read come from the disk."""
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def write(fd: int, offset: int, data: bytes) -> None:
+def write(fd: int, offset: int, data: Content) -> None:
     view = memoryview(data)
     while view:
         done = os.pwrite(fd, view, offset)
         view, offset = view[done:], offset + done
 
 
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_KEEP_SIZE, _PUNCH_HOLE, _RANGE_WRITE = 1, 2, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV)
 
@@ -226,3 +223,12 @@ def clear(fd: int, offset: int, nbytes: int) -> None:
     if nbytes > 0 and not _fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, offset, nbytes):
         for at in range(offset, offset + nbytes, BLOCK):
             write(fd, at, ZEROS[: min(BLOCK, offset + nbytes - at)])
+
+
+def begin_writing(fd: int, offset: int = 0, nbytes: int = 0) -> None:
+    """Ask the kernel to start writing dirty pages out (``nbytes`` 0: up to the end), so that the fsync that follows finds little
+    to do. Only a hint: nothing is durable because of it.
+    """
+    call = getattr(_libc, "sync_file_range", None)
+    if call:
+        call(ctypes.c_int(fd), ctypes.c_int64(offset), ctypes.c_int64(nbytes), ctypes.c_uint(_RANGE_WRITE))

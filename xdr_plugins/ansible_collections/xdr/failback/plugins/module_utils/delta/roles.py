@@ -12,9 +12,9 @@ from pathlib import Path
 from .. import record as records
 from ..errors import Refused, XdrError
 from ..ownership import alive
-from ..record import Record
+from ..record import Record, last_owned
 from ..site import PlanOnHost
-from . import blocks, spool, undo
+from . import blocks, spool, trackers, undo
 from .apply import pending, refuse_open, restore, settle, spool_dir
 from .state import VolumeFolder, VolumeState
 
@@ -26,6 +26,7 @@ class Situation:
     """``points``: recovery points, oldest first; ``current``: those opened since this site last owned the plan, for only they
     hold what the site wrote then. ``pending``: a committed cycle or a restore waits to be finished. ``at_point``: the newest
     point, when no block was overwritten since it was opened. ``leftover``: an interrupted cycle is to be discarded.
+    ``consistent``: the newest applied cycle is one point in time.
     """
 
     role: str
@@ -34,6 +35,7 @@ class Situation:
     pending: bool = False
     at_point: str = ""
     leftover: bool = False
+    consistent: bool = True
 
 
 def steps(now: Situation, state: str, point: str = "") -> list[Step]:
@@ -46,12 +48,15 @@ def steps(now: Situation, state: str, point: str = "") -> list[Step]:
         opened = [("open", point)] if point and not _any(now.current, point) else []
         turned = [("role", "target")] if now.role != "target" else []
         return [*first, *opened, *turned] if opened or turned else []
+    if point and state != "forgotten" and point not in now.points:
+        known = ", ".join(now.points) or "none"
+        raise XdrError(f"there is no recovery point {point!r}", todo=f"Known are: {known}", code="no_recovery_point")
     if state == "promoted":
-        return [*first, *([("role", "none")] if now.role != "none" else [])]
+        if now.role == "none":
+            return first
+        back = [("restore", point)] if point else [("consistent", "")] if now.role == "target" and not now.consistent else []
+        return [*first, *back, ("role", "none")]
     if state == "restored":
-        if point not in now.points:
-            known = ", ".join(now.points) or "none"
-            raise XdrError(f"there is no recovery point {point!r}", todo=f"Known are: {known}", code="no_recovery_point")
         return first if now.at_point == point and not now.pending else [*first, ("restore", point)]
     return [*first, *(("forget", name) for name in now.points if _is_one_of(name, point))] if _any(now.points, point) else []
 
@@ -63,11 +68,6 @@ def _is_one_of(name: str, point: str) -> bool:
 
 def _any(points: tuple[str, ...], point: str) -> bool:
     return any(_is_one_of(name, point) for name in points)
-
-
-def last_owned(record: Record) -> int:
-    """The newest epoch in which this site owned the plan, 0 for none."""
-    return max((entry["epoch"] for entry in record.history if entry["owner"] == record.site), default=0)
 
 
 class Replication:
@@ -89,9 +89,9 @@ class Replication:
         waits = pending(self.state_dir, self.plan, self.folder.volume.name)
         since = last_owned(records.load(self.state_dir, self.plan.plan))
         current = tuple(point.name for point in chain if point.epoch >= since)
-        return Situation(
-            self.state.role, tuple(point.name for point in chain), current, waits, newest.name if newest and there else "", leftover
-        )
+        consistent = self.state.consistent and not waits  # of a cycle that waits it is told once it is applied
+        names, at_point = tuple(point.name for point in chain), newest.name if newest and there else ""
+        return Situation(self.state.role, names, current, waits, at_point, leftover, consistent)
 
     def check(self, wanted: str, record: Record) -> None:
         """Raises Refused or XdrError where ``wanted`` must not be, whatever the steps to it are."""
@@ -117,6 +117,22 @@ class Replication:
         if not now.pending and not self.state.cycle and not now.points:
             what = f"volume {volume.name} has never received a complete cycle"
             raise XdrError(what, where=str(volume.path), todo="Replicate to it first, or restore it from a backup", code="no_cycle")
+        if not now.pending and not self.state.consistent:
+            self._consistent_point()
+
+    def _consistent_point(self) -> str:
+        """The newest state of a cycle that is kept; for a target whose newest cycle is no point in time."""
+        found = [point.name for point in undo.points(self.folder.undo) if point.name.startswith(undo.CYCLE)]
+        if not found:
+            volume, how = self.folder.volume, self.state.how
+            todo = "Give the volume a quiesce hook or a storage with snapshots; until then only a copy of it at rest can be promoted"
+            raise XdrError(
+                f"the newest cycle of volume {volume.name} is no point in time ({how}), and no earlier state is kept",
+                where=str(volume.path),
+                todo=todo,
+                code="not_consistent",
+            )
+        return found[-1]
 
     def exact(self, point: str) -> bool | None:
         """Whether restoring ``point`` gives the very volume of its opening; None where that is not known."""
@@ -131,6 +147,7 @@ class Replication:
     def apply(self, todo: list[Step]) -> None:
         """Take the steps, in order; the caller holds the plan's lock."""
         actions = {"settle": self._settle, "open": self._open, "role": self._role, "restore": self._restore, "forget": self._forget}
+        actions["consistent"] = self._make_consistent
         for action, name in todo:
             actions[action](name)
 
@@ -142,9 +159,18 @@ class Replication:
         epoch = records.load(self.state_dir, self.plan.plan).epoch
         undo.open_point(self.folder.undo, name, size=size or 0, cycle=state.cycle, read_started=state.read_started, epoch=epoch)
 
+    def _make_consistent(self, _: str) -> None:
+        if not self.state.consistent:
+            self._restore(self._consistent_point())
+
     def _role(self, role: str) -> None:
-        if role != "none":  # a promoted volume keeps what is known of its newest cycle, a turned one does not
-            self.folder.drop_digests()
+        """A tracker's marks end with the direction, and so do the states of cycles: they are no longer kept whole."""
+        if role != "source":
+            trackers.chosen(self.folder.volume).forget()
+        if role != "target":
+            for point in undo.points(self.folder.undo):
+                if point.name.startswith(undo.CYCLE):
+                    undo.forget(self.folder.undo, point.name)
         self.folder.save(self.state.turned(role))
 
     def _restore(self, name: str) -> None:

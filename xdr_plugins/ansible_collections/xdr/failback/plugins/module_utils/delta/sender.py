@@ -1,262 +1,280 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""The source's end of a session: a cycle of the volumes that share a peer, and the proof that both ends are equal."""
+"""A cycle of the volumes that share a peer, at the source."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import secrets
+import tempfile
 import time
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
-from .. import openfiles
-from ..errors import Refused, XdrError
+from .. import parallel
+from ..errors import XdrError
+from ..record import last_owned
 from ..site import VolumeOnHost
 from ..transfer import Job
-from . import blocks
-from .blocks import DIGEST, Range
-from .frozen import BATCH, Copy, Frozen, block_batches, frozen_unit, members, open_volume
-from .state import VolumeFolder, VolumeState
-from .wire import MAX_RANGES, VERSION, Pace, Wire, packed
+from . import blocks, compare, rates, scanning, session
+from .beside import Beside
+from .blocks import Range
+from .lineage import Lineage
+from .outgoing import Outgoing
+from .pace import Pace
+from .packing import Packer
+from .reading import Reading
+from .scanning import Chunk
+from .session import Session
+from .sources import check_at_rest, check_roles, source_state
+from .spool import Spool
+from .state import VolumeFolder
+from .unit import Unit, members
 
-SILENCE = 120.0  # seconds without a frame from the target; it sends one every 5 s while it works
-
+COMMIT_EVERY = 64 << 20  # bytes sent after which the target commits what is complete; small units share one commit
+MAX_NOTED = 4096  # ranges that are remembered as sent; more are joined, so that more is read back than was sent
 
 Results = list[dict[str, Any]]
 
 
-def _folder(job: Job, volume: VolumeOnHost) -> VolumeFolder:
-    return VolumeFolder(job.state_dir, job.plan.plan, volume)
-
-
 def synchronise(job: Job, volumes: list[VolumeOnHost], reader: BinaryIO, writer: BinaryIO, peer: str, results: Results) -> None:
     """One cycle. Appends to ``results`` {"volume", "bytes_sent", "bytes_total", "blocks_changed", "resized", "seconds", "cycle",
-    "compared", "equal"} for each volume that was applied, so that they are known when a later unit fails.
+    "compared", "equal", "method", "why", "crash_consistent", "how", "ratio"} for each volume that was applied, so that they are
+    known when a later unit fails.
     """
-    _check_sources(job, volumes)
-    with _session(job, volumes, reader, writer, peer, verify=False) as wire:
-        copies = {volume.name: _receive_copy(wire, volume) for volume in volumes}
-        pace = Pace(job.bandwidth_limit)
-        for _, unit in itertools.groupby(sorted(volumes, key=lambda volume: volume.unit), key=lambda volume: volume.unit):
-            _cycle(job, list(unit), copies, wire, pace, results)
+    check_roles(job, volumes)
+    with session.opened(job, volumes, reader, writer, peer, work="sync") as opened, scanning.pool() as workers:
+        with Beside(lambda: check_at_rest(job, volumes)):
+            cycle = _Cycle(opened, workers)
+        with contextlib.closing(cycle):
+            began = time.monotonic()
+            try:
+                for _, unit in itertools.groupby(sorted(volumes, key=_unit_of), key=_unit_of):
+                    cycle.send(list(unit))
+                    if cycle.waiting_bytes >= COMMIT_EVERY:
+                        results += cycle.commit()
+            except XdrError:
+                with contextlib.suppress(XdrError):  # what is complete does not wait for what failed
+                    results += cycle.commit()
+                raise
+            results += cycle.commit()
+            rates.learn(job.state_dir, job.plan.plan, replace(cycle.work, total=time.monotonic() - began))
 
 
-def verify(job: Job, volumes: list[VolumeOnHost], reader: BinaryIO, writer: BinaryIO, peer: str, results: Results) -> None:
-    """Read back from disk at both ends and compare: what was sent since the last full compare, or all.
-
-    Appends {"volume", "equal": true, "blocks", "bytes_total", "seconds", "cycle"}. Raises XdrError (``not_equal``) naming volume and block.
-    """
-    _check_sources(job, volumes)
-    for volume in volumes if job.extents == "sent" else []:
-        if _folder(job, volume).load().compared is None:
-            raise _no_compare(volume)
-    with _session(job, volumes, reader, writer, peer, verify=True) as wire:
-        wire.receive("ready")
-        for volume in volumes:
-            results.append(_verify(job, volume, wire))
+def _unit_of(volume: VolumeOnHost) -> str:
+    return volume.unit
 
 
-def _check_sources(job: Job, volumes: list[VolumeOnHost]) -> None:
-    for volume in volumes:
-        role = _folder(job, volume).load().role
-        if role != "source":
-            todo = "Make it a source first (xdr_replication state=source)"
-            raise Refused(f"volume {volume.name} has the role {role} here", where=job.plan.host, todo=todo, code="wrong_role")
-    if job.final:
-        found = openfiles.holders([volume.path for volume in volumes])
-        if found:
-            what = f"process {found[0].pid} ({found[0].command}) still holds the volume open"
-            raise Refused(what, where=str(found[0].path), todo="Stop it: a final delta is read from volumes at rest", code="volume_in_use")
+@dataclass
+class _Sent:
+    """A volume that went over and waits for its commit."""
+
+    reading: Reading
+    unit: Unit
+    began: float
+    nbytes: int = 0
+    changed: int = 0
+    touched: list[Range] = field(default_factory=list)
+    ratio: float = 1.0
+    lineage: Lineage = field(default_factory=lambda: Lineage(""))
+    cycle: int = 0
+    state: str = ""
+    consistent: bool = False
+    how: str = ""
+
+    @property
+    def folder(self) -> VolumeFolder:
+        return self.reading.folder
+
+    def note(self, chunk: Chunk) -> None:
+        ranges = chunk.touched
+        self.changed += sum(number for _, number in ranges)
+        self.touched[-1:] = blocks.joined(self.touched[-1:], ranges)
+        if len(self.touched) > 2 * MAX_NOTED:
+            self.touched = blocks.coarse(self.touched, MAX_NOTED)
+
+    def result(self, compared: dict[str, Any] | None, equal: bool | None) -> dict[str, Any]:
+        reading = self.reading
+        return {
+            "volume": reading.volume.name,
+            "bytes_sent": self.nbytes,
+            "bytes_total": reading.size,
+            "blocks_changed": self.changed,
+            "resized": reading.copy.size != reading.size,
+            "seconds": round(time.monotonic() - self.began, 3),
+            "cycle": self.cycle,
+            "compared": compared,
+            "equal": equal,
+            "method": reading.method,
+            "why": reading.why,
+            "crash_consistent": self.consistent,
+            "how": self.how,
+            "ratio": round(self.ratio, 3),
+        }
 
 
-@contextmanager
-def _session(job: Job, volumes: list[VolumeOnHost], reader: BinaryIO, writer: BinaryIO, peer: str, *, verify: bool) -> Iterator[Wire]:
-    wire = Wire(reader, writer, peer=peer, timeout=SILENCE)
-    sizes = []
-    for volume in volumes:
-        size = blocks.size_at(volume.path)
-        if size is None:
-            todo = "See that the plan's path is right and the volume is mounted"
-            raise XdrError(f"volume {volume.name} is missing", where=str(volume.path), todo=todo, code="no_volume")
-        sizes.append({"name": volume.name, "size": size})
-    epoch, attempt = job.pair
-    hello: dict[str, Any] = {"version": VERSION, "plan": job.plan.plan, "run_id": job.run_id, "epoch": epoch, "attempt": attempt}
-    wire.send("hello", **hello, volumes=sizes, verify=verify)
-    yield wire
-    wire.send("end")
-    wire.receive("bye")
+class _Cycle:
+    """Units go over one by one; those that are complete wait for a commit that they share."""
 
+    def __init__(self, opened: Session, workers: ThreadPoolExecutor) -> None:
+        self._session, self._job, self._wire, self._workers = opened, opened.job, opened.wire, workers
+        self._copies = opened.copies()
+        self._pace = Pace(self._job.bandwidth_limit, self._job.bandwidth_hours)
+        self.work = rates.Work()
+        self._waiting: list[_Sent] = []
+        self._readings: list[Reading] = []
+        self._held: list[_Held] = []
+        self._mark = secrets.token_hex(6)
 
-def _receive_copy(wire: Wire, volume: VolumeOnHost) -> Copy:
-    frame = wire.receive("copy")
-    if frame.text("volume") != volume.name:
-        raise XdrError("the target answered for another volume", where=wire.peer, code="protocol")
-    size = frame.number("size") if frame.flag("exists") else None
-    return Copy(size, frame.number("cycle"), wire.receive_long("digests", blocks.count(size or 0) * DIGEST))
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(sent.nbytes for sent in self._waiting)
 
+    def send(self, volumes: list[VolumeOnHost]) -> None:
+        """Read and send a unit. Raises XdrError with the units before it still waiting."""
+        began = time.monotonic()
+        readings = [self._reading(each) for each in volumes]
+        self._readings += readings
+        hooks = [] if self._job.final else members(self._job.plan, self._job.state_dir, volumes)
+        unit = Unit(readings, at_rest=self._job.final, members=hooks)
+        with unit.frozen(whole=self._job.compare):
+            held = [self._hold(reading) for reading in readings] if unit.held else []
+        sent = [_Sent(reading, unit, began) for reading in readings]
+        for position, each in enumerate(sent):
+            chunks = held[position].chunks() if held else each.reading.chunks(self._workers)
+            self._send_volume(each, chunks, held[position].nbytes if held else each.reading.expected_bytes)
+        self._end_unit(unit, sent)
+        self._waiting += sent
 
-def _cycle(job: Job, unit: list[VolumeOnHost], copies: dict[str, Copy], wire: Wire, pace: Pace, results: Results) -> None:
-    began = time.monotonic()
-    folders = [_folder(job, volume) for volume in unit]
-    hooks = [] if job.final else members(job.plan, job.state_dir, unit)
-    with frozen_unit(folders, copies, hooks, job.progress.bytes) as (read_started, found):
-        cycle = max([copies[volume.name].cycle for volume in unit] + [folder.load().cycle for folder in folders]) + 1
-        noted = _remember_sent(job, folders, found)
-        sent = _send_unit(job, found, {"cycle": cycle, "read_started": read_started}, wire, pace)
-        applied = wire.receive("applied").seconds("applied_at")
-        with job.locked():
-            for folder, frozen in zip(folders, found):
-                state = _source(folder)
-                if cycle > state.cycle:
-                    folder.save_digests(cycle, frozen.size, frozen.digests)
-                    folder.save(replace(state, cycle=cycle, read_started=read_started, applied_at=applied))
-        for folder, frozen, nbytes, known in zip(folders, found, sent, noted):
-            compared = _compare(job, folder, frozen, cycle, known, wire) if job.compare else folder.load().compared
-            results.append(
-                {
-                    "volume": folder.volume.name,
-                    "bytes_sent": nbytes,
-                    "bytes_total": frozen.size,
-                    "blocks_changed": sum(number for _, number in frozen.touched),
-                    "resized": copies[folder.volume.name].size != frozen.size,
-                    "seconds": round(time.monotonic() - began, 3),
-                    "cycle": cycle,
-                    "compared": compared,
-                    "equal": True if job.compare else None,
-                }
-            )
+    def _hold(self, reading: Reading) -> _Held:
+        held = _Held(reading)
+        self._held.append(held)
+        held.fill(self._workers)
+        return held
 
+    def _reading(self, volume: VolumeOnHost) -> Reading:
+        given = self._job.trackers.get(volume.name)
+        return Reading(self._session.folder(volume), self._copies[volume.name], self._session.digest, self._mark, given)
 
-def _source(folder: VolumeFolder) -> VolumeState:
-    """The volume's state, under the lock; the direction may have been turned round while the cycle was under way."""
-    state = folder.load()
-    if state.role != "source":
-        what = f"volume {folder.volume.name} became {state.role} while it was sent"
-        raise Refused(what, where=str(folder.path), todo="Look at the run that did so", code="wrong_role")
-    return state
-
-
-def _remember_sent(job: Job, folders: list[VolumeFolder], found: list[Frozen]) -> list[list[Range]]:
-    """Before the target can have applied them: a block that was sent but not noted would escape the proof.
-
-    Returns all that is noted of each volume.
-    """
-    noted = []
-    with job.locked():
-        for folder, frozen in zip(folders, found):
-            state = _source(folder)
-            noted.append(blocks.ranges([*blocks.indexes(state.sent), *blocks.indexes(frozen.touched)]))
-            if noted[-1] != state.sent:
-                folder.save(replace(state, sent=noted[-1]))
-    return noted
-
-
-def _send_unit(job: Job, found: list[Frozen], header: dict[str, Any], wire: Wire, pace: Pace) -> list[int]:
-    """Returns the bytes that each volume took on the wire."""
-    items = [{"name": frozen.volume.name, "size": frozen.size, "data_bytes": frozen.data_bytes} for frozen in found]
-    wire.send("unit", **header, volumes=items)
-    sent = []
-    for position, frozen in enumerate(found):
-        nbytes = _send_zeros(frozen.zeros, position, wire)
+    def _send_volume(self, sent: _Sent, chunks: Generator[Chunk, None, None], expected: int) -> None:
+        reading, wire = sent.reading, self._wire
+        position = self._session.position(reading.volume)
+        wire.send("begin", volume=position, size=reading.size, expected=expected)
+        lineage = Lineage(reading.copy.state)
+        packer = Packer(self._session.compression, always=self._job.compression not in ("auto", "none"))
+        outgoing = Outgoing(self._session, reading, lineage, packer)
         done = 0
-        for number, payload in block_batches(frozen, BATCH):
-            frame_bytes = _send_batch(job, position, number, payload, wire)
-            pace.sent(frame_bytes)
-            nbytes += frame_bytes
-            done += len(payload) - 8 * number
-            job.progress.bytes(frozen.volume.name, done, frozen.data_bytes)
-        job.progress.bytes(frozen.volume.name, frozen.data_bytes, frozen.data_bytes)
-        sent.append(nbytes)
-    wire.send("commit", roots=[{"root": blocks.root(frozen.digests, frozen.size)} for frozen in found])
-    return sent
+        with contextlib.closing(chunks):
+            for chunk in self._timed(chunks):
+                outgoing.send(chunk)
+                self._pace.sent(outgoing.nbytes - sent.nbytes)
+                sent.nbytes = outgoing.nbytes
+                sent.note(chunk)
+                done += sum(blocks.nbytes(part, reading.size) for part in chunk.parts)
+                self._job.progress.bytes(reading.volume.name, min(done, reading.asked_bytes - 1), reading.asked_bytes)
+            sent.nbytes = outgoing.finish()
+        self._job.progress.bytes(reading.volume.name, reading.asked_bytes, reading.asked_bytes)
+        self.work = replace(self.work, read=self.work.read + reading.asked_bytes, sent=self.work.sent + sent.nbytes)
+        sent.ratio = packer.ratio
+        sent.cycle = max(reading.copy.cycle, sent.folder.load().cycle) + 1
+        sent.lineage = lineage
+
+    def _timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Note what goes into reading, and what into sending."""
+        while True:
+            began = time.monotonic()
+            chunk = next(chunks, None)
+            read_at = time.monotonic()
+            self.work = replace(self.work, reading=self.work.reading + read_at - began)
+            if chunk is None:
+                return
+            yield chunk
+            self.work = replace(self.work, sending=self.work.sending + time.monotonic() - read_at)
+
+    def _end_unit(self, unit: Unit, sent: list[_Sent]) -> None:
+        consistent, how = unit.verdict()
+        cycle = max(each.cycle for each in sent)
+        items = []
+        for each in sent:
+            each.cycle, each.consistent, each.how = cycle, consistent, how
+            each.state = each.lineage.state(each.reading.size, cycle)
+            items.append({"volume": self._session.position(each.reading.volume), "size": each.reading.size, "state": each.state})
+        self._wire.send("unit", volumes=items, cycle=cycle, read_started=unit.read_started, consistent=consistent, how=how)
+
+    def commit(self) -> Results:
+        """Let the target apply what is complete, all of it or nothing."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return []
+        began = time.monotonic()
+        self._remember(waiting)
+        self._wire.send("commit")
+        applied = self._session.inbox.receive("applied").seconds("applied_at")
+        with self._job.locked() as holding:
+            epoch = last_owned(holding.record)
+            parallel.each(lambda sent: _confirm(sent, applied, epoch), waiting)
+        self.work = replace(self.work, applying=self.work.applying + time.monotonic() - began)
+        return [self._result(sent) for sent in waiting]
+
+    def _remember(self, waiting: list[_Sent]) -> None:
+        """Before the target can have applied them: a block that was sent but not noted would escape the proof."""
+        with self._job.locked():
+            parallel.each(_note, [sent for sent in waiting if sent.touched])
+
+    def _result(self, sent: _Sent) -> dict[str, Any]:
+        if not self._job.compare:
+            return sent.result(sent.folder.load().compared, None)
+        return sent.result(compare.whole(self._session, sent.reading.volume, sent.cycle, sent.state), True)
+
+    def close(self) -> None:
+        for held in self._held:
+            held.close()
+        for reading in self._readings:
+            reading.close()
 
 
-def _send_zeros(zeros: list[Range], position: int, wire: Wire) -> int:
-    return sum(wire.send("zeros", packed(zeros[at : at + MAX_RANGES]), volume=position) for at in range(0, len(zeros), MAX_RANGES))
+class _Held:
+    """What was read of a volume while its services were held, in a file without a name."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._file = tempfile.TemporaryFile(dir=reading.folder.path)  # noqa: SIM115 - closed with the cycle
+        self._spool = Spool.unnamed(self._file.fileno())
+        self.nbytes = 0  # of blocks
+
+    def fill(self, workers: ThreadPoolExecutor) -> None:
+        """Read the volume; while this goes on its services wait."""
+        for chunk in self._reading.chunks(workers):
+            self._spool.add(0, [(run, digests, content) for run, content, digests in chunk.runs], chunk.zeros)
+            self.nbytes += sum(len(content) for _, content, _ in chunk.runs)
+
+    def chunks(self) -> Generator[Chunk, None, None]:
+        for entry in self._spool.entries():
+            if entry.nbytes:
+                yield Chunk([entry.run], b"", [(entry.run, os.pread(self._file.fileno(), entry.nbytes, entry.at), entry.digests)])
+            else:
+                yield Chunk([entry.run], b"", [], [entry.run])
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _send_batch(job: Job, position: int, number: int, payload: bytes, wire: Wire) -> int:
-    if job.compression == "zlib":
-        return wire.send("blocks", zlib.compress(payload, 1), volume=position, blocks=number, zlib=True)
-    return wire.send("blocks", payload, volume=position, blocks=number)
+def _note(sent: _Sent) -> None:
+    state = source_state(sent.folder)
+    noted = blocks.coarse(blocks.joined(state.sent, sent.touched), MAX_NOTED)
+    if noted != state.sent:
+        sent.folder.save(replace(state, sent=noted))
 
 
-def _compare(job: Job, folder: VolumeFolder, frozen: Frozen, cycle: int, noted: list[Range], wire: Wire) -> dict[str, Any]:
-    """The target's whole volume, read back from its disk, against the frozen read.
-
-    What was noted as sent is then proven, unless another cycle has noted more meanwhile.
-    """
-    volume = folder.volume
-    with job.locked():  # an older proof must not outlive a compare that fails
-        folder.save(replace(_source(folder), compared=None))
-    wire.send("compare", volume=volume.name)
-    total = wire.receive("whole").number("blocks")
-    if total != blocks.count(frozen.size):
-        raise _differ(volume, f"{total} blocks at the target, {blocks.count(frozen.size)} at the source", wire)
-    _equal(volume, wire.receive_long("digests", total * DIGEST), frozen.digests, [(0, total)], wire)
-    compared: dict[str, Any] = {"cycle": cycle, "at": time.time(), "blocks": total}
-    wire.send("compared", volume=volume.name, **compared)
-    wire.receive("noted")
-    with job.locked():
-        state = _source(folder)
-        folder.save(replace(state, compared=compared, sent=[] if state.sent == noted else state.sent))
-    return compared
-
-
-def _equal(volume: VolumeOnHost, theirs: bytes, ours: bytes, of: list[Range], wire: Wire) -> None:
-    """Raises XdrError naming the first block that differs."""
-    if theirs == ours:
+def _confirm(sent: _Sent, applied: float, epoch: int) -> None:
+    state = source_state(sent.folder)
+    if sent.cycle <= state.cycle:
         return
-    for position, index in enumerate(blocks.indexes(of)):
-        if blocks.nth(theirs, position) != blocks.nth(ours, position):
-            raise _differ(volume, f"block {index} (byte {index * blocks.BLOCK}) differs", wire)
-
-
-def _differ(volume: VolumeOnHost, what: str, wire: Wire) -> XdrError:
-    todo = "Run a cycle with a full compare; look at the disks of both hosts if it happens again"
-    return XdrError(f"volume {volume.name} is not equal at both ends: {what}", where=wire.peer, todo=todo, code="not_equal")
-
-
-def _no_compare(volume: VolumeOnHost) -> Refused:
-    return Refused(
-        f"volume {volume.name} has had no full compare since its replication was turned round, so the extents sent prove nothing",
-        where=str(volume.path),
-        todo="Verify all extents",
-        code="no_compare",
-    )
-
-
-def _verify(job: Job, volume: VolumeOnHost, wire: Wire) -> dict[str, Any]:
-    began = time.monotonic()
-    state = _folder(job, volume).load()
-    fd = open_volume(volume)
-    try:
-        size = blocks.size_of(fd)
-        whole = job.extents == "all" or len(state.sent) > MAX_RANGES
-        wanted = [(0, blocks.count(size))] if whole else _within(state.sent, blocks.count(size))
-        wire.send("extents", b"" if whole else packed(wanted), volume=volume.name, size=size, all=whole)
-        blocks.drop_cache(fd)
-        digests = bytes(blocks.scan(fd, size, None, lambda done: job.progress.bytes(volume.name, done, size))) if whole else b""
-        ours = digests or blocks.digests_of(fd, size, wanted)
-    finally:
-        os.close(fd)
-    frame = wire.receive("extents")
-    if frame.number("size") != size:
-        raise _differ(volume, f"{frame.number('size')} bytes at the target, {size} at the source", wire)
-    theirs = wire.receive_long("digests", len(ours))
-    if not whole and frame.number("compared") != (state.compared or {}).get("cycle"):
-        raise _no_compare(volume)
-    _equal(volume, theirs, ours, wanted, wire)
-    job.progress.bytes(volume.name, size, size)
-    total = sum(number for _, number in wanted)
-    seconds = round(time.monotonic() - began, 3)
-    return {"volume": volume.name, "equal": True, "blocks": total, "bytes_total": size, "seconds": seconds, "cycle": state.cycle}
-
-
-def _within(ranges: list[Range], total: int) -> list[Range]:
-    """The part of the ranges that lies in a volume of ``total`` blocks; it may have been cut since."""
-    return [(start, min(number, total - start)) for start, number in ranges if start < total]
+    sent.reading.confirmed(sent.cycle, sent.state, epoch)
+    started = sent.unit.read_started if sent.consistent else state.read_started
+    known: dict[str, Any] = {"cycle": sent.cycle, "confirmed": sent.cycle, "applied_at": applied, "read_started": started}
+    sent.folder.save(replace(state, **known, consistent=sent.consistent, how=sent.how))

@@ -1,9 +1,10 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""A unit's received cycle, before it is applied: ``spool/<unit>.<random>.part``, and its commit record ``spool/<unit>.commit``.
+"""Received blocks before they are applied: ``spool/<random>.part``, and the commit record ``spool/<random>.commit``.
 
-Without a commit record the cycle never was. With one it is applied, now or by whoever comes next: all volumes of the
-unit, or none.
+Without a commit record a cycle never was. With one it is applied, now or by whoever comes next: all of its volumes, or none.
+A spool whose session was cut off stays: the next session goes on with it. Each of its blocks carries its digest, so what a
+power cut tore is found and cut off.
 """
 
 from __future__ import annotations
@@ -11,70 +12,214 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..durable import fsync_folder, read_json, write_json
 from ..errors import XdrError
-from .blocks import BLOCK
+from . import blocks
+from .blocks import BLOCK, CHUNK_BLOCKS, Content, Range
+from .hashes import DIGEST, NULL, Hash, function
 
-_RECORD = struct.Struct(">HQI")  # position of the volume in the commit record, block, bytes (0: a run of zeros follows)
-_RUN = struct.Struct(">Q")  # number of blocks of zeros
-Entry = tuple[int, int, int, bytes]  # volume, first block, number of blocks, content (empty: zeros)
+_RECORD = struct.Struct(">cHQII")  # kind, position of the volume in the header, first block, blocks, bytes that follow
+_HEADER, _DATA, _ZEROS = b"H", b"D", b"Z"
+_MAX_HEADER = 1 << 20
+_FLUSH_EVERY = 8 << 20  # bytes after which the disk is told to begin with what was written
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Blocks of one volume. ``at`` is the place of their content in the spool, ``nbytes`` its length (0: blocks of zeros)."""
+
+    volume: int
+    run: Range
+    digests: bytes
+    at: int
+    nbytes: int
+
+
+Span = tuple[int, int]  # where in a spool all entries of a volume lie, with others between them; (0, 0): anywhere
+Entries = Callable[[Span], Iterator[Entry]]
+EVERYWHERE: Span = (0, 0)
 
 
 class Spool:
-    """Being received. The file is locked as long as its receiver lives, so that others leave it alone."""
+    """Being received. The file is locked as long as its receiver lives, so that others leave it alone.
 
-    def __init__(self, folder: Path, unit: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._unit = folder, unit
-        self._fd, name = tempfile.mkstemp(prefix=f"{unit}.", suffix=".part", dir=folder)
-        self.path = Path(name)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._hash, self._size = hashlib.sha256(), 0
+    ``volumes``: [{"name", "generation"}], what the positions in its entries mean.
+    """
+
+    def __init__(self, path: Path, fd: int, digest: str, volumes: list[dict[str, Any]], size: int) -> None:
+        self.path, self.digest, self.volumes, self._fd, self._size = path, digest, volumes, fd, size
+        self._hinted = size
+        self._spans: dict[int, Span] = {}
+        self._resumed = size > 0
         self._committed: Path | None = None
 
-    def add(self, volume: int, block: int, content: bytes) -> None:
-        self._write(_RECORD.pack(volume, block, len(content)) + content)
+    @classmethod
+    def create(cls, folder: Path, digest: str, volumes: list[dict[str, Any]]) -> Spool:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix="cycle-", suffix=".part", dir=folder)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        spool = cls(Path(name), fd, digest, volumes, 0)
+        spool._write_header({"hash": digest, "volumes": volumes})
+        return spool
 
-    def add_zeros(self, volume: int, first: int, number: int) -> None:
-        self._write(_RECORD.pack(volume, first, 0) + _RUN.pack(number))
+    @property
+    def empty(self) -> bool:
+        return next(self.entries(), None) is None
 
-    def _write(self, record: bytes) -> None:
-        view = memoryview(record)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._hash.update(record)
-        self._size += len(record)
+    @classmethod
+    def unnamed(cls, fd: int) -> Spool:
+        """In a file of the caller's, for what never becomes a commit."""
+        spool = cls(Path(), fd, "", [], 0)
+        spool._write_header({})
+        return spool
+
+    def add(self, volume: int, data: Sequence[tuple[Range, Content, Content]], zeros: Sequence[Range] = ()) -> None:
+        """Runs of blocks (range, digests, content) and of zeros, in one write."""
+        parts: list[Content] = [_RECORD.pack(_ZEROS, volume, *run, 0) for run in zeros]
+        for run, digests, content in data:
+            parts += (_RECORD.pack(_DATA, volume, *run, len(content)), digests, content)
+        if parts:
+            begin = self._size
+            self._write(*parts)
+            self._spans[volume] = (self._spans.get(volume, (begin, 0))[0], self._size)
+
+    def span(self, volume: int) -> Span:
+        """Empty for a volume without entries."""
+        return EVERYWHERE if self._resumed else self._spans.get(volume, (self._size, self._size))
+
+    def _write_header(self, document: dict[str, Any]) -> None:
+        text = json.dumps(document).encode()
+        self._write(_RECORD.pack(_HEADER, 0, 0, 1, len(text)), hashlib.sha256(text).digest(), text)
+
+    def _write(self, *parts: Content) -> None:
+        total = sum(len(part) for part in parts)
+        done = os.pwritev(self._fd, parts, self._size)
+        if done < total:  # rare: a signal, or the disk is full, which the next write will say
+            rest = memoryview(b"".join(parts))[done:]
+            while rest:
+                wrote = os.pwrite(self._fd, rest, self._size + done)
+                rest, done = rest[wrote:], done + wrote
+        self._size += total
+        if self._size - self._hinted >= _FLUSH_EVERY:
+            blocks.begin_writing(self._fd, self._hinted, self._size - self._hinted)
+            self._hinted = self._size
 
     def sync(self) -> None:
+        """Content and name."""
         os.fsync(self._fd)
+        fsync_folder(self.path.parent)
 
     def commit(self, record: dict[str, Any]) -> Path:
-        """Make the cycle durable; from here on it will be applied. Returns the commit record's path."""
+        """Make the cycle durable, after ``sync``; from here on it will be applied. Returns the commit record's path."""
         if not self.path.exists():
             raise XdrError("the spool of this cycle was taken away", where=str(self.path), todo="Run the cycle again")
-        path = self._folder / f"{self._unit}.commit"
+        path = self.path.with_suffix(".commit")
         self._committed = path
-        fsync_folder(self._folder)
-        write_json(path, {"version": 1, "spool": self.path.name, "bytes": self._size, "sha256": self._hash.hexdigest(), **record})
+        write_json(path, {"version": 2, "spool": self.path.name, "bytes": self._size, "hash": self.digest, **record})
         return path
 
-    def entries(self) -> Iterator[Entry]:
-        return _entries(self.path, self._size)
+    def entries(self, span: Span = EVERYWHERE) -> Iterator[Entry]:
+        return _entries(self._fd, self._size, str(self.path), span)
+
+    @property
+    def fd(self) -> int:
+        return self._fd
 
     def close(self) -> None:
         os.close(self._fd)
 
     def discard_uncommitted(self) -> None:
-        """After a failure: remove the spool, unless its commit record may have been written."""
+        """Remove the spool, unless its commit record may have been written."""
         if not (self._committed and self._committed.exists()):
             self.path.unlink(missing_ok=True)
+
+
+def resume(path: Path) -> Spool | None:
+    """Take over the spool of a dead session, up to the first entry that is torn; None where nothing can be taken."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        header, whole = _whole(fd, path)
+        os.ftruncate(fd, whole)
+        return Spool(path, fd, header["hash"], header["volumes"], whole)
+    except (BlockingIOError, XdrError):
+        os.close(fd)
+        return None
+
+
+def _whole(fd: int, path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and how many bytes of the spool are what they claim to be. Raises XdrError where there is no header."""
+    size = os.fstat(fd).st_size
+    header, at = _header(fd, size, str(path))
+    digest = function(header["hash"])
+    with contextlib.suppress(XdrError):
+        for entry in _entries(fd, size, str(path)):
+            if not _is_intact(fd, entry, digest):
+                break
+            at = entry.at + entry.nbytes
+    return header, at
+
+
+def _is_intact(fd: int, entry: Entry, digest: Hash) -> bool:
+    content = os.pread(fd, entry.nbytes, entry.at)
+    return len(content) == entry.nbytes and entry.digests == digests_of(content, digest, entry.run[1])
+
+
+def digests_of(content: Content, digest: Hash, number: int) -> bytes:
+    """Digests of the blocks in a run's content; of zeros where there is no content."""
+    view = memoryview(content)
+    return b"".join(digest(view[at : at + BLOCK]) for at in range(0, len(view), BLOCK)) if len(view) else NULL * number
+
+
+def _header(fd: int, size: int, where: str) -> tuple[dict[str, Any], int]:
+    kind, _, _, _, nbytes = _RECORD.unpack(os.pread(fd, _RECORD.size, 0).ljust(_RECORD.size, b"\0"))
+    known = os.pread(fd, DIGEST, _RECORD.size)
+    text = os.pread(fd, nbytes, _RECORD.size + DIGEST) if kind == _HEADER and nbytes <= _MAX_HEADER else b""
+    if not text or hashlib.sha256(text).digest() != known:
+        raise _damaged(where)
+    header: dict[str, Any] = json.loads(text)
+    return header, _RECORD.size + DIGEST + nbytes
+
+
+def _entries(fd: int, size: int, where: str, span: Span = EVERYWHERE) -> Iterator[Entry]:
+    """Raises XdrError at what is no entry."""
+    at, stop = span if span != EVERYWHERE else (_header(fd, size, where)[1], size)
+    while at < stop:
+        head = os.pread(fd, _RECORD.size, at)
+        if len(head) < _RECORD.size:
+            raise _damaged(where)
+        kind, volume, first, number, nbytes = _RECORD.unpack(head)
+        at += _RECORD.size
+        data = kind == _DATA and 0 < nbytes <= CHUNK_BLOCKS * BLOCK and -(-nbytes // BLOCK) == number
+        if not data and not (kind == _ZEROS and nbytes == 0 and number):
+            raise _damaged(where)
+        digests = os.pread(fd, number * DIGEST, at) if data else b""
+        at += len(digests)
+        if at + nbytes > size or (data and len(digests) != number * DIGEST):
+            raise _damaged(where)
+        yield Entry(volume, (first, number), digests, at, nbytes)
+        at += nbytes
+
+
+def _damaged(where: str) -> XdrError:
+    return XdrError(
+        "the spool of a committed cycle is damaged, the volume may be between two states",
+        where=where,
+        todo="Look at this host's disk; put a recovery point back, or remove the commit record and run a full cycle",
+        code="spool_damaged",
+    )
 
 
 def commits(folder: Path) -> list[Path]:
@@ -84,30 +229,34 @@ def commits(folder: Path) -> list[Path]:
 def load_record(path: Path) -> dict[str, Any]:
     """Raises XdrError for what is no commit record."""
     record = read_json(path)
-    if not isinstance(record, dict) or not {"spool", "bytes", "sha256", "cycle", "read_started", "volumes"} <= record.keys():
+    if not isinstance(record, dict) or not {"spool", "bytes", "hash", "volumes"} <= record.keys():
         raise XdrError("not a commit record", where=str(path), todo="Look at this host's disk", code="spool_damaged")
     return record
 
 
-def load_commit(path: Path) -> tuple[dict[str, Any], Iterator[Entry]]:
-    """The commit record and the entries of its spool, which is checked first.
+@contextlib.contextmanager
+def committed(path: Path) -> Iterator[tuple[dict[str, Any], int, Entries]]:
+    """The commit record that an interruption left, its spool open for reading, and its entries, each held against its digest.
 
     Raises XdrError for a spool that is not what was committed.
     """
     record = load_record(path)
     spool = path.with_name(Path(record["spool"]).name)
-    digest = hashlib.sha256()
-    with contextlib.suppress(FileNotFoundError), spool.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(chunk)
-    if digest.hexdigest() != record["sha256"]:
-        raise XdrError(
-            "the spool of a committed cycle is damaged, the volume may be between two states",
-            where=str(spool),
-            todo="Look at this host's disk; put a recovery point back, or remove the commit record and run a full cycle",
-            code="spool_damaged",
-        )
-    return record, _entries(spool, record["bytes"])
+    try:
+        fd = os.open(spool, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _damaged(str(spool)) from None
+    try:
+        digest = function(record["hash"])
+
+        def entries(span: Span = EVERYWHERE) -> Iterator[Entry]:
+            return _entries(fd, record["bytes"], str(spool), span)
+
+        if not all(_is_intact(fd, entry, digest) for entry in entries() if entry.nbytes):
+            raise _damaged(str(spool))
+        yield record, fd, entries
+    finally:
+        os.close(fd)
 
 
 def finish(path: Path) -> None:
@@ -118,16 +267,18 @@ def finish(path: Path) -> None:
     path.with_name(Path(record["spool"]).name).unlink(missing_ok=True)
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Spools without a commit record whose receivers are dead, and commit records that were not finished.
-
-    A living receiver's spool is left alone: the pair decides whether it may commit.
-    """
+def abandoned(folder: Path) -> list[Path]:
+    """Spools without a commit record whose receivers are dead, the newest first. A living receiver's is left alone."""
     if not folder.is_dir():
         return []
-    committed = {load_record(path)["spool"] for path in commits(folder)}
-    spools = [path for path in folder.glob("*.part") if path.name not in committed and _is_dead(path)]
-    return [*spools, *folder.glob(".*.commit.*")]
+    committed_to = {load_record(path)["spool"] for path in commits(folder)}
+    dead = [path for path in folder.glob("*.part") if path.name not in committed_to and _is_dead(path)]
+    return sorted(dead, key=lambda path: path.name if not path.exists() else str(path.stat().st_mtime_ns), reverse=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Abandoned spools, and commit records that were not finished."""
+    return [*abandoned(folder), *folder.glob(".*.commit.*")] if folder.is_dir() else []
 
 
 def _is_dead(path: Path) -> bool:
@@ -142,15 +293,3 @@ def _is_dead(path: Path) -> bool:
         return False
     finally:
         os.close(fd)
-
-
-def _entries(path: Path, nbytes: int) -> Iterator[Entry]:
-    with path.open("rb") as stream:
-        while stream.tell() < nbytes:
-            volume, block, length = _RECORD.unpack(stream.read(_RECORD.size))
-            if length > BLOCK:
-                raise XdrError("a record of an impossible length", where=str(path), code="spool_damaged")
-            if length:
-                yield volume, block, 1, stream.read(length)
-            else:
-                yield volume, block, _RUN.unpack(stream.read(_RUN.size))[0], b""

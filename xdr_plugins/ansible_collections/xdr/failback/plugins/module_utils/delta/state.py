@@ -1,21 +1,17 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""What a host remembers of a volume's replication: ``volumes/<volume>/replication.json`` and ``digests``."""
+"""What a host remembers of a volume's replication: ``volumes/<volume>/replication.json``, beside its manifest."""
 
 from __future__ import annotations
 
-import os
-import struct
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..durable import fsync_folder, read_json, write_json
+from ..durable import read_json, write_json
 from ..errors import XdrError
 from ..site import VolumeOnHost, checked_name, plan_dir
-from .blocks import DIGEST, Range, count
-
-_HEAD = struct.Struct(">QQ")
+from .blocks import Range
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,9 @@ class VolumeState:
     """``role``: none, source or target. ``cycle``: number of the newest applied cycle, 0 for none, with the start of its
     read and the time of its application (Unix seconds). ``compared``: the newest full compare, {"cycle", "at", "blocks"}.
     ``sent``: at the source, ranges of blocks sent since that compare. ``generation`` grows with every change of the
-    volume's content or role by XDR. ``restoring``: the recovery point that is being put back.
+    volume's content or role by XDR. ``restoring``: the recovery point that is being put back. ``confirmed``: at the source, the
+    cycle that the target has applied since the direction was last turned round. ``consistent``: the newest cycle was read
+    at one point in time; ``how`` says why it was, or was not.
     """
 
     role: str = "none"
@@ -34,10 +32,13 @@ class VolumeState:
     sent: list[Range] = field(default_factory=list)
     generation: int = 0
     restoring: str | None = None
+    confirmed: int = 0
+    consistent: bool = True
+    how: str = ""
 
     def turned(self, role: str) -> VolumeState:
         """In another role: what was known of the former direction holds no longer."""
-        return replace(self, role=role, compared=None, sent=[], generation=self.generation + 1)
+        return replace(self, role=role, compared=None, sent=[], confirmed=0, generation=self.generation + 1)
 
 
 class VolumeFolder:
@@ -50,6 +51,10 @@ class VolumeFolder:
     @property
     def undo(self) -> Path:
         return self.path / "undo"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest"
 
     def load(self) -> VolumeState:
         path = self.path / "replication.json"
@@ -71,39 +76,6 @@ class VolumeFolder:
         """From here on the volume is no consistent state until the restore is done."""
         self.save(replace(self.load(), restoring=point))
 
-    def save_digests(self, cycle: int, size: int, digests: bytes) -> None:
-        """Keep the digests of the volume as a cycle read it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        store_digests(self.path / "digests", cycle, size, digests)
-
-    def load_digests(self, cycle: int) -> tuple[int, bytes] | None:
-        """Size and digests as that very cycle read them, None when they are not known."""
-        found = read_digests(self.path / "digests")
-        return found[1:] if found and found[0] == cycle else None
-
-    def drop_digests(self) -> None:
-        (self.path / "digests").unlink(missing_ok=True)
-
-
-def store_digests(path: Path, cycle: int, size: int, digests: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as stream:
-        stream.write(_HEAD.pack(cycle, size))
-        stream.write(digests)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
-    fsync_folder(path.parent)
-
-
-def read_digests(path: Path) -> tuple[int, int, bytes] | None:
-    """Cycle, size and digests; a file that cannot be whole counts as unknown."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    if len(content) < _HEAD.size:
-        return None
-    cycle, size = _HEAD.unpack_from(content)
-    digests = content[_HEAD.size :]
-    return (cycle, size, digests) if len(digests) == count(size) * DIGEST else None
+    def forget_content(self) -> None:
+        """What is kept of the content's digests is no longer so."""
+        self.manifest.unlink(missing_ok=True)

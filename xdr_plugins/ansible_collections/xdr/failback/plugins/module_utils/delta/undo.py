@@ -2,19 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Recovery points: the blocks that cycles have overwritten since a point was opened.
 
-``undo/<name>/meta.json``, ``log`` (records: index, length, zeros?, content) and ``digests`` of the volume at the opening,
-when known. The log is valid up to ``log_bytes`` of the meta file, which is written after the log's fsync and before the
-volume is touched; what lies behind is left of an interrupted cycle and cut off. Points of a volume are a chain: a block
-goes to the newest, restoring an older one takes the newer first.
+``undo/<name>/meta.json``, ``log`` (records: index, length, zeros?, content), ``index`` (the blocks in the log, 8 bytes each) and
+``manifest`` of the volume at the opening, when known. The log is valid up to ``log_bytes`` of the meta file, which is written after
+the log's fsync and before the volume is touched; what lies behind is left of an interrupted cycle and cut off. Points of a volume
+are a chain: a block goes to the newest, restoring an older one takes the newer first.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import struct
 import time
+from array import array
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from ..durable import fsync_folder, read_json, write_json
 from ..errors import XdrError
 from ..site import checked_name
 from . import blocks
-from .state import read_digests, store_digests
+from .hashes import DIGEST, NULL, Hash, function
+from .manifest import Draft, Header, Manifest
+from .scanning import look, ordered
+from .undo_log import RECORD, Batch, Log
 
-_RECORD = struct.Struct(">QIB")
+CYCLE = "cycle-"  # what the names of the states of cycles begin with
+_WRITERS = 2  # threads that read old blocks and write them to a log
 
 
 class RecoveryPoint:
@@ -57,14 +62,20 @@ class RecoveryPoint:
         return int(self._meta["log_bytes"])
 
     @property
-    def digests(self) -> bytes | None:
-        found = read_digests(self.folder / "digests")
-        return found[2] if found and found[1] == self.size else None
+    def blocks(self) -> int:
+        return int(self._meta.get("blocks", 0))
 
-    def know(self, digests: bytes) -> None:
+    def manifest(self) -> Manifest | None:
+        return Manifest.load(self.folder / "manifest")
+
+    def know(self, known: Manifest) -> None:
         """Keep the volume's digests of the opening, if they are not known and nothing was overwritten since."""
-        if self.log_bytes == 0 and len(digests) == blocks.count(self.size) * blocks.DIGEST and self.digests is None:
-            store_digests(self.folder / "digests", self.cycle, self.size, digests)
+        if self.name.startswith(CYCLE) or self.log_bytes or known.header.size != self.size or (self.folder / "manifest").exists():
+            return
+        draft = Draft(self.folder / "manifest")
+        for first, digests in known.windows():
+            draft.put(first, digests)
+        draft.publish(Header(known.header.hash, self.size, self.cycle))
 
     def records(self) -> Iterator[tuple[int, int, int, bool]]:
         """Index, offset of the content in the log, length, zeros?"""
@@ -74,61 +85,87 @@ class RecoveryPoint:
         with (self.folder / "log").open("rb") as log:
             while at < self.log_bytes:
                 log.seek(at)
-                index, nbytes, zeros = _RECORD.unpack(log.read(_RECORD.size))
-                yield index, at + _RECORD.size, nbytes, bool(zeros)
-                at += _RECORD.size + (0 if zeros else nbytes)
+                index, nbytes, zeros = RECORD.unpack(log.read(RECORD.size))
+                yield index, at + RECORD.size, nbytes, bool(zeros)
+                at += RECORD.size + (0 if zeros else nbytes)
 
     def kept(self) -> Iterator[tuple[int, bytes]]:
         """The blocks of the log, index and content."""
         if not self.log_bytes:
             return
-        with (self.folder / "log").open("rb") as log:
-            for index, offset, nbytes, zeros in self.records():
-                log.seek(offset)
-                yield index, bytes(nbytes) if zeros else log.read(nbytes)
+        for index, offset, nbytes, zeros in self.records():
+            yield index, self.content(offset, nbytes, zeros)
 
-    def keep(self, found: Iterable[tuple[int, bytes]]) -> None:
+    def content(self, offset: int, nbytes: int, zeros: bool) -> bytes:
+        """Of one record."""
+        if zeros:
+            return bytes(nbytes)
+        with (self.folder / "log").open("rb") as log:
+            log.seek(offset)
+            return log.read(nbytes)
+
+    def keep(self, batches: Iterable[Batch]) -> None:
         """Add blocks that are not in the log yet, durably; a block beyond the volume's size at the opening is not wanted.
 
+        A batch is called with the test for blocks that are wanted, and gives them; several at a time.
         Raises OSError (disk full) with the log as it was.
         """
-        have = {record[0] for record in self.records()}
-        fd = os.open(self.folder / "log", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        have = self._have()
+        total = blocks.count(self.size)
+
+        def is_wanted(index: int) -> bool:
+            return index < total and not have[index >> 3] & 1 << (index & 7)
+
+        log = os.open(self.folder / "log", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        index = os.open(self.folder / "index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        added = array("Q")
         try:
-            os.ftruncate(fd, self.log_bytes)
-            at = self.log_bytes
-            for index, content in found:
-                if index in have or index >= blocks.count(self.size):
-                    continue
-                have.add(index)
-                at = _append(fd, at, index, content[: blocks.length(index, self.size)])
-            os.fsync(fd)
+            os.ftruncate(log, self.log_bytes)
+            os.ftruncate(index, self.blocks * 8)
+            end = Log(log, self.log_bytes, self.size)
+            with ThreadPoolExecutor(max_workers=_WRITERS) as pool:
+                for numbers in ordered(pool, lambda batch: end.append(batch(is_wanted)), batches):
+                    added.extend(numbers)
+            blocks.write(index, self.blocks * 8, added.tobytes())
+            os.fdatasync(index)
+            os.fdatasync(log)
         except OSError:
-            os.ftruncate(fd, self.log_bytes)
+            os.ftruncate(log, self.log_bytes)
             raise
         finally:
-            os.close(fd)
-        self._set(at)
+            os.close(index)
+            os.close(log)
+        self._set(end.at, self.blocks + len(added))
+
+    def _have(self) -> bytearray:
+        """One bit for each block of the volume: whether it is in the log."""
+        bits = bytearray(blocks.count(self.size) // 8 + 1)
+        numbers = array("Q")
+        if self.blocks:
+            numbers.frombytes((self.folder / "index").read_bytes()[: self.blocks * 8])
+        for number in numbers:
+            bits[number >> 3] |= 1 << (number & 7)
+        return bits
 
     def empty(self) -> None:
         """Forget the blocks: the volume is at this point again."""
-        self._set(0)
+        self._set(0, 0)
         (self.folder / "log").unlink(missing_ok=True)
 
-    def _set(self, log_bytes: int) -> None:
+    def _set(self, log_bytes: int, number: int) -> None:
         if log_bytes != self.log_bytes:
-            self._meta = {**self._meta, "log_bytes": log_bytes}
+            self._meta = {**self._meta, "log_bytes": log_bytes, "blocks": number}
             write_json(self.folder / "meta.json", self._meta)
 
     def describe(self) -> dict[str, Any]:
         """For reports: {"name", "opened_at", "cycle", "size", "blocks", "bytes"} (bytes on disk)."""
-        number = sum(1 for _ in self.records())
         return {
             "name": self.name,
             "opened_at": self.opened_at,
             "cycle": self.cycle,
+            "read_started": self.read_started,
             "size": self.size,
-            "blocks": number,
+            "blocks": self.blocks,
             "bytes": self.log_bytes,
         }
 
@@ -138,11 +175,12 @@ class RecoveryPoint:
         fsync_folder(self.folder.parent)
 
 
-def _append(fd: int, at: int, index: int, content: bytes) -> int:
-    zeros = content == blocks.ZEROS[: len(content)]
-    record = _RECORD.pack(index, len(content), zeros) + (b"" if zeros else content)
-    blocks.write(fd, at, record)
-    return at + len(record)
+def from_point(point: RecoveryPoint) -> Iterator[Batch]:
+    """What another point's log holds."""
+    for index, offset, nbytes, zeros in point.records():
+        yield lambda is_wanted, index=index, offset=offset, nbytes=nbytes, zeros=zeros: (  # type: ignore[misc]
+            [(index, point.content(offset, nbytes, zeros))] if is_wanted(index) else []
+        )
 
 
 def points(undo: Path) -> list[RecoveryPoint]:
@@ -179,13 +217,27 @@ def open_point(undo: Path, name: str, *, size: int, cycle: int = 0, read_started
     return RecoveryPoint.open_new(undo / free, number, size=size, cycle=cycle, read_started=read_started, epoch=epoch)
 
 
+def open_cycle(undo: Path, *, size: int, cycle: int, read_started: float | None, epoch: int) -> None:
+    """Keep the state of a cycle, before the next one is applied."""
+    name = f"{CYCLE}{cycle}"
+    if name not in (point.name for point in points(undo)):
+        open_point(undo, name, size=size, cycle=cycle, read_started=read_started, epoch=epoch)
+
+
+def rotate(undo: Path, most: int) -> None:
+    """Keep the newest states of cycles."""
+    cycles = [point.name for point in points(undo) if point.name.startswith(CYCLE)]
+    for name in cycles[: max(0, len(cycles) - most)]:
+        forget(undo, name)
+
+
 def forget(undo: Path, name: str) -> None:
     """Drop a point; its blocks go to the next older one, which needs them to stay whole."""
     older = None
     for point in points(undo):
         if point.name == name:
             if older:
-                older.keep(point.kept())
+                older.keep(from_point(point))
             point.remove()
             return
         older = point
@@ -210,7 +262,7 @@ def put_back(fd: int, undo: Path, name: str) -> RecoveryPoint:
 
 
 def put(fd: int, index: int, content: bytes) -> None:
-    if content == blocks.ZEROS[: len(content)]:
+    if blocks.is_zero(content):
         blocks.clear(fd, index * blocks.BLOCK, len(content))
     else:
         blocks.write(fd, index * blocks.BLOCK, content)
@@ -223,12 +275,26 @@ def is_exact(fd: int, undo: Path, name: str) -> bool | None:
     """
     chain = points(undo)
     position = [point.name for point in chain].index(name)
-    wanted = chain[position].digests
+    wanted = chain[position].manifest()
     if wanted is None:
         return None
-    digests = blocks.scan(fd, blocks.size_of(fd))
-    for point in reversed(chain[position:]):
-        digests = blocks.resized(digests, point.size)
-        for index, content in point.kept():
-            digests[index * blocks.DIGEST : (index + 1) * blocks.DIGEST] = blocks.digest(content)
-    return bytes(digests) == wanted
+    with wanted:
+        digest = function(wanted.header.hash)
+        kept: dict[int, bytes] = {}
+        size = blocks.size_of(fd)
+        for point in reversed(chain[position:]):
+            size = min(size, point.size)
+            kept.update((number, NULL if blocks.is_zero(content) else digest(content)) for number, content in point.kept())
+        return all(_same(fd, size, kept, digest, each) for each in wanted.windows(blocks.CHUNK_BLOCKS))
+
+
+def _same(fd: int, size: int, kept: dict[int, bytes], digest: Hash, wanted: tuple[int, bytes]) -> bool:
+    """Whether blocks that are kept, else in the volume's first ``size`` bytes, else zeros, have the wanted digests."""
+    first, digests = wanted
+    number = len(digests) // DIGEST
+    here = blocks.clipped([(first, number)], blocks.count(size))
+    found = bytearray(look(fd, size, here, digest, None).digests).ljust(len(digests), b"\0")
+    for index in range(first, first + number):
+        if index in kept:
+            found[(index - first) * DIGEST : (index - first + 1) * DIGEST] = kept[index]
+    return bytes(found) == digests

@@ -9,26 +9,29 @@ progress for ``timeout`` seconds ends the session.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Callable
 
 from ..errors import NotReached, Refused, XdrError
-from .blocks import Range
+from .blocks import Content, Range
 
-VERSION = 1
+VERSION = 2
 MAX_HEADER = 1 << 20
-MAX_PAYLOAD = 4 << 20
-MAX_LONG = 1 << 20
+MAX_PAYLOAD = (4 << 20) + (64 << 10)  # a chunk of blocks and what says which they are
+MAX_RANGES = 200_000
 MAX_NUMBER = 1 << 62
 _LENGTHS = struct.Struct(">II")
 _RANGE = struct.Struct(">QQ")
+_F_SETPIPE_SZ = 1031  # Linux; Python names it from 3.10 on
+_MAX_PARTS = 512  # the kernel takes 1024 in one call
 
 
 def broken(what: str, peer: str) -> XdrError:
@@ -45,7 +48,7 @@ class Frame:
     """One message. The accessors raise XdrError (code ``protocol``) for what is missing or of another type."""
 
     header: dict[str, Any]
-    payload: bytes
+    payload: Content
     peer: str
 
     @property
@@ -80,6 +83,13 @@ class Frame:
             raise broken(f"field {key!r} is no list", self.peer)
         return [Frame(item, b"", self.peer) for item in value]
 
+    def texts(self, key: str) -> list[str]:
+        """A list of short texts."""
+        value = self.header.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) and len(item) < 64 for item in value):
+            raise broken(f"field {key!r} is no list of texts", self.peer)
+        return value
+
     def ranges(self, blocks: int) -> list[Range]:
         """The payload as ranges of blocks of a volume that has ``blocks`` of them."""
         if len(self.payload) % _RANGE.size:
@@ -94,9 +104,6 @@ def packed(ranges: list[Range]) -> bytes:
     return b"".join(_RANGE.pack(*item) for item in ranges)
 
 
-MAX_RANGES = MAX_PAYLOAD // _RANGE.size
-
-
 class Wire:
     """Both directions of a session over two file descriptors.
 
@@ -106,52 +113,66 @@ class Wire:
     def __init__(self, reader: BinaryIO, writer: BinaryIO, *, peer: str, timeout: float) -> None:
         self.peer, self.timeout = peer, timeout
         self.sent = 0  # bytes, all frames
+        self.waited = 0.0  # seconds that sends had to wait for the other end
+        self.heard = time.monotonic()
         self._in, self._out = reader.fileno(), writer.fileno()
+        for fd in (self._in, self._out):
+            with contextlib.suppress(OSError):  # no pipe, or more than this account may have
+                fcntl.fcntl(fd, _F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._out, False)  # a peer that stands still must not hold us in a write for ever
         self._sending = threading.Lock()
+        self._wake_in, self._wake_out = os.pipe()
+        self.told: Callable[[], XdrError] | None = None  # set while another thread reads: what the other end said last
 
-    def send(self, kind: str, payload: bytes = b"", **fields: Any) -> int:
+    def close(self) -> None:
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+
+    def interrupt(self) -> None:
+        """End a receive that waits in another thread."""
+        os.write(self._wake_out, b"x")
+
+    def send(self, kind: str, *payload: Content, **fields: Any) -> int:
         """Send one frame, return its bytes."""
         header = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
-        if len(header) > MAX_HEADER or len(payload) > MAX_PAYLOAD:
+        nbytes = sum(len(part) for part in payload)
+        if len(header) > MAX_HEADER or nbytes > MAX_PAYLOAD:
             raise XdrError(f"a frame {kind!r} is larger than the protocol allows", where=self.peer)
-        frame = _LENGTHS.pack(len(header), len(payload)) + header + payload
         try:
             with self._sending:
-                self._write(frame)
+                self._write([_LENGTHS.pack(len(header), nbytes) + header, *payload])
         except (BrokenPipeError, ConnectionResetError):
             self._last_words()
-        self.sent += len(frame)
-        return len(frame)
+        self.sent += _LENGTHS.size + len(header) + nbytes
+        return _LENGTHS.size + len(header) + nbytes
 
-    def send_long(self, kind: str, payload: bytes) -> None:
-        """Send a payload of any length in several frames; the receiver knows how much is due."""
-        for at in range(0, len(payload), MAX_LONG):
-            self.send(kind, payload[at : at + MAX_LONG])
+    def _write(self, parts: Sequence[Content]) -> None:
+        views = [memoryview(part) for part in parts if len(part)]
+        while views:
+            try:
+                done = os.writev(self._out, views[:_MAX_PARTS])
+            except BlockingIOError:
+                self._wait_to_write()
+                continue
+            while views and done >= len(views[0]):
+                done -= len(views.pop(0))
+            if done:
+                views[0] = views[0][done:]
 
-    def receive_long(self, kind: str, nbytes: int) -> bytes:
-        found = bytearray()
-        while len(found) < nbytes:
-            part = self.receive(kind).payload
-            if not part or len(found) + len(part) > nbytes:
-                raise broken(f"more or less of {kind} than was due", self.peer)
-            found += part
-        return bytes(found)
-
-    def _write(self, frame: bytes) -> None:
-        view = memoryview(frame)
-        while view:
-            if not select.select([], [self._out], [], self.timeout)[1]:
-                raise self._silent()
-            with contextlib.suppress(BlockingIOError):
-                view = view[os.write(self._out, view[: 1 << 16]) :]
+    def _wait_to_write(self) -> None:
+        began = time.monotonic()
+        if not select.select([], [self._out], [], self.timeout)[1]:
+            raise self.silent()
+        self.waited += time.monotonic() - began
 
     def _last_words(self) -> None:
         """The other end went away while we wrote: what it said before that is the reason."""
+        if self.told:
+            raise self.told()
         while True:
             self.receive()
 
-    def _silent(self) -> NotReached:
+    def silent(self) -> NotReached:
         return NotReached(
             f"no progress for {self.timeout:g} s",
             where=self.peer,
@@ -172,6 +193,7 @@ class Wire:
 
     def _frame(self) -> Frame:
         header_bytes, payload_bytes = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
+        self.heard = time.monotonic()
         if not 2 <= header_bytes <= MAX_HEADER or payload_bytes > MAX_PAYLOAD:
             raise broken("a frame of an impossible length", self.peer)
         text, payload = self._exactly(header_bytes), self._exactly(payload_bytes)
@@ -183,12 +205,11 @@ class Wire:
             raise broken("a header that is no object", self.peer)
         return Frame(header, payload, self.peer)
 
-    def _exactly(self, nbytes: int) -> bytes:
+    def _exactly(self, nbytes: int) -> bytearray:
         found = bytearray(nbytes)
         view = memoryview(found)
         while view:
-            if not select.select([self._in], [], [], self.timeout)[0]:
-                raise self._silent()
+            self._wait_to_read()
             try:
                 got = os.readv(self._in, [view])
             except BlockingIOError:
@@ -199,8 +220,17 @@ class Wire:
                 raise NotReached(
                     "the channel closed before the work was done", where=self.peer, todo="Run the cycle again; nothing is lost"
                 )
+            self.heard = time.monotonic()
             view = view[got:]
-        return bytes(found)
+        return found
+
+    def _wait_to_read(self) -> None:
+        """With a reading thread, silence is judged by who waits for the answer: this end may be the one that is busy."""
+        ready, _, _ = select.select([self._in, self._wake_in], [], [], None if self.told else self.timeout)
+        if self._wake_in in ready:
+            raise NotReached("the session ended", where=self.peer)
+        if not ready:
+            raise self.silent()
 
     def _reported(self, frame: Frame) -> XdrError:
         where = frame.text("where")
@@ -231,17 +261,3 @@ class Wire:
         finally:
             done.set()
             thread.join()
-
-
-class Pace:
-    """Keeps an average of ``limit`` bytes a second (None or 0: no limit)."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit, self._sent, self._began = limit, 0, time.monotonic()
-
-    def sent(self, nbytes: int) -> None:
-        self._sent += nbytes
-        if self._limit:
-            ahead = self._sent / self._limit - (time.monotonic() - self._began)
-            if ahead > 0:
-                time.sleep(ahead)

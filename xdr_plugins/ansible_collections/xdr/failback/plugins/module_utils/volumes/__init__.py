@@ -36,6 +36,15 @@ class VolumeDriver(Protocol):
     def synchronise(self, job: Job, volumes: list[VolumeOnHost], results: Results) -> None:
         """Move what changed to the peers; append a result for each volume that was applied there."""
 
+    def preview(self, job: Job, volumes: list[VolumeOnHost], results: Results) -> None:
+        """Tell what a cycle would do; append a prediction for each volume."""
+
+    def open_channels(self, job: Job, volumes: list[VolumeOnHost]) -> None:
+        """Have the channels to the peers opened and kept, for the next call that needs them."""
+
+    def seconds(self, plan: PlanOnHost, volumes: list[VolumeOnHost], nbytes: int) -> float:
+        """What a cycle of the volumes will take in which so many bytes changed, by what cycles took before."""
+
     def verify(self, job: Job, volumes: list[VolumeOnHost], results: Results) -> None:
         """Prove from disk that both ends are equal; append a result for each volume."""
 

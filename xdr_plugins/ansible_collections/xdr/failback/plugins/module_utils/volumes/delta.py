@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, BinaryIO, Callable, Protocol
 
-from .. import channel
-from ..delta import blocks, lag, sender, undo
+from .. import accelerators, channel, kept_channel
+from ..delta import blocks, compare, lag, preview, rates, sender, trackers, undo
 from ..delta.apply import disk_error
 from ..delta.roles import Replication, Step, steps
 from ..errors import NotReached, XdrError
@@ -43,6 +44,8 @@ class DeltaDriver:
             "compared": state.compared,
             "size": blocks.size_at(here.folder.volume.path),
             "pending": here.situation().pending,
+            "crash_consistent": state.consistent,
+            "how": state.how,
             "recovery_points": [point.describe() for point in undo.points(here.folder.undo)],
         }
 
@@ -65,50 +68,80 @@ class DeltaDriver:
         self._with_peers(sender.synchronise, job, volumes, results)
 
     def verify(self, job: Job, volumes: list[VolumeOnHost], results: Results) -> None:
-        self._with_peers(sender.verify, job, volumes, results)
+        self._with_peers(compare.verify, job, volumes, results)
+
+    def preview(self, job: Job, volumes: list[VolumeOnHost], results: Results) -> None:
+        self._with_peers(preview.preview, job, volumes, results)
+
+    def open_channels(self, job: Job, volumes: list[VolumeOnHost]) -> None:
+        for peer, _ in self._by_peer(volumes):
+            kept_channel.keep(job.state_dir, job.plan.plan, peer)
+
+    def seconds(self, plan: PlanOnHost, volumes: list[VolumeOnHost], nbytes: int) -> float:
+        tracked = [volume for volume in volumes if trackers.chosen(volume).name != "scan"]
+        read = sum(blocks.size_at(volume.path) or 0 for volume in volumes if volume not in tracked)
+        return rates.load(self._state_dir, plan.plan).seconds(read + nbytes, nbytes)
 
     def _with_peers(self, work: Work, job: Job, volumes: list[VolumeOnHost], results: Results) -> None:
         """One channel to each peer, for all its volumes."""
+        accelerators.enable(self._state_dir)
+        for peer, mine in self._by_peer(volumes):
+            _over_channel(work, job, mine, peer, results)
+
+    def _by_peer(self, volumes: list[VolumeOnHost]) -> Iterator[tuple[Peer, list[VolumeOnHost]]]:
         peers = load_site(self._state_dir).peers
         for name in sorted({volume.peer for volume in volumes}):
             if name not in peers:
                 todo = "Apply the role site_agent to this host again"
                 raise XdrError(f"host {name} is no known peer", where=str(self._state_dir / "site.json"), todo=todo)
-            _over_channel(work, job, [volume for volume in volumes if volume.peer == name], peers[name], results)
+            yield peers[name], [volume for volume in volumes if volume.peer == name]
 
 
 def _over_channel(work: Work, job: Job, volumes: list[VolumeOnHost], peer: Peer, results: Results) -> None:
-    process = channel.open_channel(peer, "receive")
-    if process.stdin is None or process.stdout is None:  # pipes were asked for
-        raise AssertionError
+    """Over the channel that is kept for this peer, else over a new one."""
+    kept = kept_channel.take(job.state_dir, job.plan.plan, peer)
+    line: Line = kept or _Fresh(channel.open_channel(peer, "receive"))
+    ended = False
     try:
-        work(job, volumes, process.stdout, process.stdin, peer.name, results)
+        work(job, volumes, line.stdout, line.stdin, peer.name, results)
     except NotReached as error:
-        raise _reason(process, peer, error) from error
+        ended = True
+        code, said = line.end()  # ssh knows better than the broken pipe why there is no channel
+        raise (channel.failure(peer, code, said) if code else error) from error
     except OSError as error:
         raise disk_error(error, str(job.state_dir)) from error
     finally:
-        _end(process)
+        if not ended:
+            line.end()
 
 
-def _reason(process: subprocess.Popen[bytes], peer: Peer, error: NotReached) -> XdrError:
-    """ssh knows better than the broken pipe why there is no channel."""
-    try:
-        _, errors = process.communicate(timeout=5)
-    except (subprocess.TimeoutExpired, ValueError, OSError):
-        return error
-    return channel.failure(peer, process.returncode, errors.decode(errors="replace")) if process.returncode else error
+class Line(Protocol):
+    """Both directions of a channel. ``end`` closes it and gives ssh's exit code and what it said."""
+
+    stdin: BinaryIO
+    stdout: BinaryIO
+
+    def end(self) -> tuple[int, str]: ...
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        if process.stdin:
-            process.stdin.close()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream:
-            stream.close()
+class _Fresh:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is None or process.stdout is None or process.stderr is None:  # pipes were asked for
+            raise AssertionError
+        self._process, self._errors = process, process.stderr
+        self.stdin: BinaryIO = process.stdin  # type: ignore[assignment]
+        self.stdout: BinaryIO = process.stdout  # type: ignore[assignment]
+
+    def end(self) -> tuple[int, str]:
+        with contextlib.suppress(OSError):
+            self.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return 0, ""
+        finally:
+            self.stdout.close()
+        with self._errors:
+            return self._process.returncode, self._errors.read().decode(errors="replace")

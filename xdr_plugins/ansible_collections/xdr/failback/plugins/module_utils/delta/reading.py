@@ -1,0 +1,224 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""How a cycle reads one volume at the source: which blocks, from what, and what it then knows of them."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import XdrError
+from ..site import VolumeOnHost
+from . import blocks, identity, manifest, trackers
+from .blocks import Range
+from .hashes import DIGEST, Hash, function
+from .inbox import Digests
+from .manifest import Draft, Header, Manifest
+from .scanning import Chunk, Known, scan
+from .state import VolumeFolder
+from .trackers.interface import Tracker, Unknown
+
+_PART = struct.Struct(">QI")
+
+
+@dataclass
+class Copy:
+    """What the target said of its copy: size in bytes (None: there is none), newest cycle.
+
+    ``base``: the state of the digests that it keeps. ``state``: what both ends derive the next state from; with blocks in
+    its spool that is another one. ``agreed``: the source's own digests are those of the copy. Else ``digests`` are on their
+    way, ``kept`` or made by a scan; ``why`` says why.
+    """
+
+    size: int | None
+    cycle: int
+    state: str
+    base: str
+    agreed: bool
+    kept: bool
+    why: str
+    digests: Digests
+    patchable: bool = False  # what the target has on its disk is what the digests are of
+
+
+@dataclass
+class Reading:
+    """One volume of a cycle. ``given``: a tracker in place of the plan's. ``method``: unchanged, tracked, digests (the copy's are
+    kept, the source is read whole) or scan (both ends are read whole); ``why`` says why it is no better one.
+    """
+
+    folder: VolumeFolder
+    copy: Copy
+    digest: str
+    mark: str
+    given: Tracker | None = None
+    size: int = 0
+    method: str = ""
+    why: str = ""
+    ranges: list[Range] = field(default_factory=list)
+    identity: identity.Identity | None = None
+    fd: int = -1
+
+    def __post_init__(self) -> None:
+        self.tracker = self.given or trackers.chosen(self.volume)
+        self._own: Manifest | None = None
+        self._noted: _Changes | Draft | None = None
+        self._marked = False
+
+    @property
+    def volume(self) -> VolumeOnHost:
+        return self.folder.volume
+
+    def begin(self, *, whole: bool) -> None:
+        """Mark this moment, and choose what is read. ``whole``: everything, whatever a tracker says."""
+        fd = open_volume(self.volume)
+        try:
+            self.identity = identity.settled(fd)
+            self.tracker.mark(self.mark)
+            self._marked = True
+            snapshot = self.tracker.reader()
+            self.fd, fd = (snapshot, fd) if snapshot is not None else (fd, -1)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        self.size = blocks.size_of(self.fd)
+        self._own = self._base()
+        self._choose(whole)
+        everything = self.ranges == self._everything()
+        self._noted = Draft(self.folder.manifest) if everything else _Changes(self.folder.path)
+
+    def _base(self) -> Manifest | None:
+        """The source's digests of the state that the target's copy is in, but for blocks in its spool."""
+        own = Manifest.load(self.folder.manifest)
+        if own and own.header.hash == self.digest and own.header.state and own.header.state == self.copy.base:
+            return own
+        if own:
+            own.close()
+        return None
+
+    def _everything(self) -> list[Range]:
+        return [(0, blocks.count(self.size))] if self.size else []
+
+    def _choose(self, whole: bool) -> None:
+        self.ranges = self._everything()
+        if whole or self._own is None:
+            self.method = "digests" if self.copy.kept else "scan"
+            self.why = "the volume is compared whole in this cycle" if whole else self.copy.why
+            return
+        if self._is_unchanged(self._own.header):
+            self.method, self.ranges = "unchanged", []
+            return
+        changed = self.tracker.changed(self._own.header.mark) if self._own.header.mark else Unknown("no mark of the last cycle")
+        if isinstance(changed, Unknown):
+            self.method, self.why = "digests", changed.why
+            return
+        self.method, self.why = "tracked", self.tracker.name
+        self.ranges = blocks.clipped(blocks.joined(changed, self._resized(self._own.header.size)), blocks.count(self.size))
+
+    def _is_unchanged(self, header: Header) -> bool:
+        now = self.identity
+        return now is not None and now == header.identity and not identity.believed(self.volume.path)
+
+    def _resized(self, before: int) -> list[Range]:
+        """The blocks that another size makes other ones, the short last one too."""
+        if before == self.size:
+            return []
+        first = max(0, blocks.count(min(before, self.size)) - 1)
+        return [(first, blocks.count(self.size) - first)]
+
+    @property
+    def known(self) -> Known:
+        """The digests of the copy."""
+        return self._own.read if self.copy.agreed and self._own else self.copy.digests.read
+
+    @property
+    def base_digests(self) -> Known | None:
+        """The source's own digests of the state that the copy is in, but for blocks in the target's spool."""
+        return self._own.read if self._own else None
+
+    @property
+    def function(self) -> Hash:
+        return function(self.digest)
+
+    @property
+    def asked_bytes(self) -> int:
+        return sum(blocks.nbytes(each, self.size) for each in self.ranges)
+
+    @property
+    def expected_bytes(self) -> int:
+        """What may go over, as far as it is known beforehand; else 0."""
+        return self.asked_bytes if self.method == "tracked" else 0
+
+    def chunks(self, workers: ThreadPoolExecutor) -> Generator[Chunk, None, None]:
+        """Read, and note the digests."""
+        for chunk in scan(self.fd, self.size, self.ranges, self.function, workers, self.known):
+            for (first, _), digests in chunk.each():
+                if self._noted:
+                    self._noted.put(first, digests)
+            yield chunk
+
+    def is_quiet(self) -> bool:
+        """Whether nobody wrote to the volume since the reading began."""
+        fd = open_volume(self.volume)
+        try:
+            os.fsync(fd)
+            return self.identity is not None and identity.look(fd) == self.identity and not identity.believed(self.volume.path)
+        finally:
+            os.close(fd)
+
+    def confirmed(self, cycle: int, state: str, epoch: int) -> None:
+        """The target has applied the cycle: what was read is what it has."""
+        header = Header(self.digest, self.size, cycle, state, self.mark, self.identity, epoch)
+        if isinstance(self._noted, Draft):
+            self._noted.publish(header)
+        elif self._noted:
+            manifest.update(self.folder.manifest, header, self._noted)
+        self.tracker.keep(self.mark)
+        self._marked = False
+
+    def close(self) -> None:
+        """Without ``confirmed``, as if this cycle had not been."""
+        if self._marked:
+            self.tracker.drop(self.mark)
+        if self._noted:
+            self._noted.close()
+        if self._own:
+            self._own.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class _Changes:
+    """Digests of some blocks, in a file without a name."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as this object
+
+    def put(self, first: int, digests: bytes) -> None:
+        self._file.write(_PART.pack(first, len(digests) // DIGEST) + digests)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        self._file.seek(0)
+        while head := self._file.read(_PART.size):
+            first, number = _PART.unpack(head)
+            yield first, self._file.read(number * DIGEST)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def open_volume(volume: VolumeOnHost) -> int:
+    try:
+        return os.open(volume.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        todo = "See that the plan's path is right and the volume is mounted"
+        raise XdrError(
+            f"volume {volume.name} cannot be read ({error.strerror})", where=str(volume.path), todo=todo, code="no_volume"
+        ) from error
