@@ -18,7 +18,9 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.plan import schema_te
 from typer.testing import CliRunner, Result
 
 from portal import PROJECT
+from portal.actions import asked
 from portal.cli import app
+from portal.worker.execution import requested
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def xdr(*args: str | Path) -> Result:
         ["run", "no-such-action", "webshop"],
         ["run", "failback"],
         ["run", "failback", "webshop", "--attest-primary-is-off", "x"],
+        ["run", "failback", "webshop", "--recovery-point", "cycle-7"],
         ["plan", "validate", "no-such-file.yml"],
     ],
 )
@@ -141,6 +144,18 @@ def test_hosts_that_do_not_answer(inventory: Path) -> None:
     assert document["exit_code"] == result.exit_code
     assert document["error"]
     assert "Traceback" not in result.stderr
+
+
+def test_a_chosen_recovery_point_reaches_the_playbook(inventory: Path) -> None:
+    wanted = asked("failover", "webshop", by="ann", origin="command line", point="cycle-7")
+    assert requested(wanted, inventory).extra_vars == {"plan": "webshop", "xdr_recovery_point": "cycle-7"}
+    assert requested(asked("failover", "webshop", by="ann", origin="command line"), inventory).extra_vars == {"plan": "webshop"}
+
+
+def test_what_is_no_name_of_a_recovery_point(inventory: Path) -> None:
+    result = xdr("run", "failover", "webshop", "-i", inventory, "--recovery-point", "{{ 7 * 7 }}")
+    assert result.exit_code == 5
+    assert "is not a name of a recovery point" in result.stderr
 
 
 def test_help_does_not_wait_for_what_it_does_not_need() -> None:

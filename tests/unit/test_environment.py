@@ -74,6 +74,21 @@ BOMB = b"a: &a [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
 SAME_VOLUME = ("program: web}", "program: web}\n        volumes: [{name: w, path: /srv/volumes/orders.img}]")
 BALANCER = "plan: shop\ntraffic: {load_balancers: [{name: f, driver: haproxy, host: wit1, backend: b, servers: {primary: [a], dr: [a]}}]}"
 
+VOLUME = "{name: orders, path: orders.img}"
+
+
+def tracked(tracker: str) -> tuple[str, str]:
+    return VOLUME, VOLUME.replace("}", f", tracker: {tracker}}}")
+
+
+def replicated(fields: str) -> tuple[str, str]:
+    return "plan: shop", f"plan: shop\nreplication: {{{fields}}}"
+
+
+def limited(hours: str, zone: str = "UTC") -> tuple[str, str]:
+    return replicated(f"bandwidth_limit: {{hours: [{{{hours}}}], zone: {zone}}}")
+
+
 CASES = {
     "unknown site": (("dr: amsterdam", "dr: paris"), 2, "sites.dr", "unknown site 'paris'; the environment has: frankfurt, amsterdam"),
     "one site twice": (("dr: amsterdam", "dr: frankfurt"), 2, "sites.dr", "another site"),
@@ -97,6 +112,21 @@ CASES = {
     "a tab": (("    priority: 2", "\tpriority: 2"), 15, "", "a tab; YAML is indented with spaces"),
     "field twice": (("    priority: 2", "    priority: 2\n    priority: 3"), 16, "", "'priority' is here a second time"),
     "a merge key": (("targets:", "<<: {a: 1}\ntargets:"), 3, "", "merge keys"),
+    "unknown tracker": (tracked("lvm"), 12, "volumes[orders].tracker", "expected 'auto', 'scan' or 'reflink'; found 'lvm'"),
+    "tracker without its image": (tracked("{qemu_bitmap: {}}"), 12, "qemu_bitmap.image", "is missing; expected: The qcow2 image"),
+    "tracker's field misspelt": (tracked("{qemu_bitmap: {image: a, sock: b}}"), 12, "qemu_bitmap.sock", "did you mean 'socket'?"),
+    "image is the volume": (tracked("{qemu_bitmap: {image: orders.img}}"), 12, "volumes[orders]", "is the volume itself"),
+    "image is the volume, in another way": (tracked("{qemu_bitmap: {image: /srv/volumes/orders.img}}"), 12, "image", "belongs to"),
+    "image outside the roots": (tracked("{qemu_bitmap: {image: /etc/orders.qcow2}}"), 12, "qemu_bitmap.image", OUTSIDE),
+    "too many recovery points": (replicated("recovery_points: 101"), 2, "replication.recovery_points", "less than or equal to 100"),
+    "no round": (replicated("rounds: 0"), 2, "replication.rounds", "greater than or equal to 1"),
+    "a rate without a unit": (replicated("bandwidth_limit: 50"), 2, "replication.bandwidth_limit", "such as 400MiB/s"),
+    "hours without a limit": (limited('from: "08:00", to: "18:00"'), 2, "hours[0].limit", "is missing; expected: The most"),
+    "hours without a beginning": (limited('to: "18:00", limit: none'), 2, "hours[0].from", "is missing; expected: The time of the day"),
+    "no time of the day": (limited('from: "8", to: "18:00", limit: none'), 2, "hours[0].from", "such as 08:00"),
+    "no time at all": (limited('from: "08:00", to: "08:00", limit: none'), 2, "hours[0]", "two different times"),
+    "a field of hours misspelt": (limited('from: "08:00", to: "18:00", limits: none'), 2, "hours[0].limits", "did you mean 'limit'?"),
+    "unknown time zone": (limited('from: "08:00", to: "18:00", limit: none', "Berlin"), 2, "bandwidth_limit.zone", "found 'Berlin'"),
     "a tag": (("priority: 2", "priority: !!python/object:os.system 2"), 15, "", "tags are not accepted"),
 }  # fmt: skip
 
@@ -172,6 +202,22 @@ def test_the_labs_plan_is_right() -> None:
     assert [group["name"] for group in plan["start_order"]] == ["database", "application", "frontend"]
     assert plan["stop_order"] == ["frontend", "application", "database"]
     assert plan["sites"]["primary"] == {"name": "frankfurt", "hosts": ["fra-hv1"], "record_host": "fra-hv1"}
+
+
+def test_what_a_plan_says_of_trackers_and_bandwidth(tmp_path: Path) -> None:
+    text = PLAN.replace(*tracked("{qemu_bitmap: {image: orders.qcow2, node: disk0}}")).replace(
+        "plan: shop",
+        "plan: shop\nreplication:\n  compression: zstd\n  bandwidth_limit:\n    limit: 1MiB/s\n    zone: Europe/Berlin\n"
+        '    hours: [{from: "08:00", to: "18:00", limit: none}]\nfailback: {source_check: 0s}',
+    )
+    plan = load_environment(write(tmp_path, text), INVENTORY).plans["shop"]
+    volume = plan["start_order"][0]["resources"][0]["volumes"][0]
+    assert volume["tracker"] == {"kind": "qemu_bitmap", "image": "orders.qcow2", "node": "disk0"}
+    replication = plan["replication"]
+    assert (replication["compression"], replication["rounds"], replication["recovery_points"]) == ("zstd", 5, 3)
+    assert (replication["bandwidth_limit"], replication["bandwidth_zone"]) == (1 << 20, "Europe/Berlin")
+    assert replication["bandwidth_hours"] == [{"from": "08:00", "to": "18:00", "limit": None}]
+    assert plan["failback"]["source_check"] == 0
 
 
 def test_folder_without_an_environment(tmp_path: Path) -> None:

@@ -135,6 +135,28 @@ def test_hold_lets_go_by_itself_and_release_says_so(orders: Path) -> None:
     assert "was not held any more" in late.stderr
 
 
+def test_record_waits_while_the_image_is_held_and_the_service_stops_all_the_same(tmp_path: Path) -> None:
+    make(tmp_path, "--volume", f"image:1:{tmp_path}/cart.img")
+    volume, port = tmp_path / "cart.img", free_port(ADDRESS)
+    with service("store", volume, port) as process:
+        assert ask(port, "/records", {"text": "before"})[0] == 200
+        assert freeze("hold", volume).returncode == 0
+        held = volume.read_bytes()
+        with pytest.raises(TimeoutError):
+            ask(port, "/records", {"text": "meanwhile"}, timeout=0.3)
+        assert volume.read_bytes() == held
+        assert freeze("release", volume).returncode == 0
+        assert ask(port, "/records", {"text": "after"})[0] == 200
+        assert freeze("hold", volume).returncode == 0
+        with pytest.raises(TimeoutError):
+            ask(port, "/records", {"text": "too late"}, timeout=0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert freeze("release", volume).returncode == 0
+    assert volume.read_bytes()[:4096].split()[0] == b"3"
+    assert freeze("release", volume).returncode == 1
+
+
 def test_hold_of_nothing_is_one_sentence(tmp_path: Path) -> None:
     done = freeze("hold", tmp_path / "none.img")
     assert done.returncode == 1

@@ -39,6 +39,7 @@ def test_hash_changes_with_a_priority(groups: list[dict[str, Any]], data: st.Dat
     assert order.finished({"name": "shop", "file": "", "start_order": groups})["hash"] != before
 
 
+QEMU = {"kind": "qemu_bitmap", "image": "orders.qcow2", "socket": "/run/orders.qmp", "nbd": "run/nbd"}
 PLAN: dict[str, Any] = {
     "name": "shop",
     "hash": "h",
@@ -57,7 +58,7 @@ PLAN: dict[str, Any] = {
                     "name": "orders-db",
                     "hosts": {"primary": "fra1", "dr": "ams1"},
                     "instance": {"driver": "supervisor", "program": "orders"},
-                    "volumes": [{"name": "orders", "path": "orders.img", "driver": "delta", "grows": True}],
+                    "volumes": [{"name": "orders", "path": "orders.img", "driver": "delta", "grows": True, "tracker": QEMU}],
                     "quiesce": {"before": [["freeze", "{volume}"]], "after": [["{site_dir}/thaw", "{state_dir}"]]},
                     "health": [{"tcp": 5432}],
                     "start_timeout": 30,
@@ -74,7 +75,7 @@ PLAN: dict[str, Any] = {
                     "name": "web",
                     "hosts": {"primary": "fra2", "dr": "ams1"},
                     "instance": {"driver": "supervisor", "program": "web"},
-                    "volumes": [{"name": "web", "path": "/data/web.img", "driver": "delta", "grows": False}],
+                    "volumes": [{"name": "web", "path": "/data/web.img", "driver": "delta", "grows": False, "tracker": {"kind": "auto"}}],
                     "quiesce": None,
                     "health": [],
                     "start_timeout": 60,
@@ -106,7 +107,14 @@ def test_document_of_a_host() -> None:
         "before": [["freeze", "/srv/volumes/orders.img"]],
         "after": [["/srv/xdr/thaw", "/srv/xdr/state"]],
     }
+    assert document["volumes"]["orders"]["tracker"] == {
+        "kind": "qemu_bitmap",
+        "image": "/srv/volumes/orders.qcow2",
+        "socket": "/run/orders.qmp",
+        "nbd": "/srv/volumes/run/nbd",
+    }
     web = document["volumes"]["web"]
+    assert web["tracker"] == {"kind": "auto"}
     assert (web["path"], web["unit"], web["peer"], web["quiesce"]) == ("/data/web.img", "web", "fra2", None)
     assert document["instances"]["orders-db"]["stop_timeout"] == 40
     assert order.plan_document(PLAN, "primary", "fra2", HOST)["record_host"] is False

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.xdr.failback.plugins.plugin_utils import order
+from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, foretold, order, recovery_points
 
 
 class FilterModule:
@@ -21,4 +21,8 @@ class FilterModule:
             "load_balancers_for": order.load_balancers_for,
             "capacity_for": order.capacity_for,
             "hook_environment": order.hook_environment,
+            "bandwidth_hours": lambda plan: bandwidth.hours_in_utc(plan["replication"]),
+            "volumes_with": recovery_points.volumes_with,
+            "downtime_told": foretold.downtime,
+            "rounds_told": foretold.rounds,
         }

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils import order
-from ansible_collections.xdr.failback.plugins.plugin_utils.plan import EnvironmentFile, Plan, check_environment, check_plan
+from ansible_collections.xdr.failback.plugins.plugin_utils.plan import EnvironmentFile, Plan, QemuTracker, check_environment, check_plan
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, read_source
 
 
@@ -153,11 +153,18 @@ def _twice(source: Source, what: str, named: list[tuple[tuple[Any, ...], str]]) 
 
 
 def _path_problems(source: Source, field: tuple[Any, ...], resource: Any, roots: list[str] | None) -> Iterator[Problem]:
+    for at, path in _files(resource):
+        inside = roots is None or any(PurePosixPath(root) in PurePosixPath(path).parents for root in roots)
+        if path.startswith("/") and roots is not None and not inside:
+            yield source.problem((*field, *at), f"{path!r} is outside the volume roots of the host ({', '.join(roots)})")
+
+
+def _files(resource: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Where a resource names the file of a volume or of its tracker, and the path."""
     for index, volume in enumerate(resource.volumes):
-        inside = roots is None or any(PurePosixPath(root) in PurePosixPath(volume.path).parents for root in roots)
-        if volume.path.startswith("/") and roots is not None and not inside:
-            text = f"{volume.path!r} is outside the volume roots of the host ({', '.join(roots)})"
-            yield source.problem((*field, "volumes", index, "path"), text)
+        yield ("volumes", index, "path"), volume.path
+        if isinstance(volume.tracker, QemuTracker):
+            yield ("volumes", index, "tracker", "qemu_bitmap", "image"), volume.tracker.qemu_bitmap.image
 
 
 def _across(found: list[tuple[Source, Plan]], inventory: Inventory) -> Iterator[Problem]:
@@ -179,11 +186,10 @@ def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...],
             host = getattr(resource.hosts, role)
             program = resource.instance.program
             yield (*field, "instance"), ("instance", role, host, program), f"instance {program!r} on {host}"
-            for index, volume in enumerate(resource.volumes):
-                at = (*field, "volumes", index, "path")
-                roots = inventory.roots.get(host)  # where they are not known, paths are compared as they are written; the site checks again
-                path = str(PurePosixPath(roots[0]) / volume.path) if roots else volume.path
-                yield at, ("volume", role, host, path), f"volume {volume.path!r} on {host}"
+            roots = inventory.roots.get(host)  # where they are not known, paths are compared as they are written; the site checks again
+            for at, written in _files(resource):
+                path = str(PurePosixPath(roots[0]) / written) if roots else written
+                yield (*field, *at), ("volume", role, host, path), f"{'image' if 'tracker' in at else 'volume'} {written!r} on {host}"
     for index, balancer in enumerate(plan.traffic.load_balancers):
         at = ("traffic", "load_balancers", index, "backend")
         yield at, ("backend", balancer.host, balancer.backend), f"backend {balancer.backend!r} on {balancer.host}"
@@ -192,8 +198,10 @@ def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...],
 def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: dict[str, list[str]]) -> dict[str, Any]:
     document = plan.model_dump(mode="json")
     roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
+    document["replication"] |= _bandwidth(document["replication"]["bandwidth_limit"])
     for group in document["groups"]:
         for resource in group["resources"]:
+            resource["volumes"] = [{**volume, "tracker": _tracker(volume["tracker"])} for volume in resource["volumes"]]
             resource["health"] = [{key: value for key, value in check.items() if value is not None} for check in resource["health"]]
     return order.finished(
         {
@@ -213,6 +221,21 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
             "start_order": document["groups"],
         }
     )
+
+
+def _tracker(asked: str | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(asked, str):
+        return {"kind": asked}
+    ((kind, options),) = asked.items()
+    return {"kind": kind, **{name: value for name, value in options.items() if value is not None}}
+
+
+def _bandwidth(asked: int | dict[str, Any] | None) -> dict[str, Any]:
+    """The hours stay as they were written: the offset of their zone may be another one tomorrow, and the plan is the same."""
+    if not isinstance(asked, dict):
+        return {"bandwidth_limit": asked, "bandwidth_hours": [], "bandwidth_zone": "UTC"}
+    hours = [{"from": each["start"], "to": each["stop"], "limit": each["limit"]} for each in asked["hours"]]
+    return {"bandwidth_limit": asked["limit"], "bandwidth_hours": hours, "bandwidth_zone": asked["zone"]}
 
 
 def _used(plan: Plan, role: str, hosts: list[str], record_host: str) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, State, View, next_state
 
 Plan = Mapping[str, Any]
@@ -58,6 +59,9 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     proceed, reason = rule(plan, view, options)
     if proceed and action == "failback" and view.state in REVERSED:
         _same_sizes(plan, reads)
+    if proceed and action == "failover" and options.get("recovery_point"):
+        rows = [row for host in plan["sites"]["dr"]["hosts"] for row in reads[host].get("replication") or []]
+        recovery_points.check(plan, rows, str(options["recovery_point"]))
     resumed = view.run is not None and view.run["action"] == action and action != CYCLE
     epoch = max(view.epoch, view.attempt_epoch)
     # a cycle that has read the same and takes its number at the same moment is overtaken

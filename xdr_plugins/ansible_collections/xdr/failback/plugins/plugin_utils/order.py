@@ -163,7 +163,17 @@ def _registered(
         "quiesce": _filled(resource["quiesce"], path, _variable(variables, "xdr_state_dir")) if resource["quiesce"] else None,
         "unit": group["name"] if group["consistency_group"] else resource["name"],
         "peer": peer,
+        "tracker": _tracker(volume["tracker"], variables),
     }
+
+
+def _tracker(tracker: Mapping[str, Any], variables: Variables) -> dict[str, Any]:
+    """With absolute paths. The image lies where volumes may lie, the sockets of an instance may be anywhere."""
+    found = dict(tracker)
+    if "image" in found:
+        found["image"] = str(_absolute(found["image"], variables))
+    root = PurePosixPath(_variable(variables, "xdr_volume_roots")[0])
+    return found | {name: str(root / found[name]) for name in ("socket", "nbd") if name in found}
 
 
 def _absolute(path: str, variables: Variables) -> PurePosixPath:

@@ -13,17 +13,28 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import units
+from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, units
 from ansible_collections.xdr.failback.plugins.plugin_utils.order import PLACEHOLDERS
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, kind
 
 try:
-    from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+    from pydantic import (
+        AfterValidator,
+        BaseModel,
+        BeforeValidator,
+        ConfigDict,
+        Discriminator,
+        Field,
+        Tag,
+        ValidationError,
+        WithJsonSchema,
+        model_validator,
+    )
 except ImportError as error:  # sanity tests import this file without it; check_model() names what is missing
     MISSING: ImportError | None = error
     if not TYPE_CHECKING:
         BaseModel = object
-        AfterValidator = BeforeValidator = ConfigDict = Field = WithJsonSchema = dict
+        AfterValidator = BeforeValidator = ConfigDict = Discriminator = Field = Tag = WithJsonSchema = lambda *_, **__: None
         model_validator = lambda **_: lambda method: method  # noqa: E731
 else:
     MISSING = None
@@ -87,6 +98,15 @@ def _unit(read: Callable[[object], int], pattern: str, low: int, high: int, limi
     return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": pattern})
 
 
+def _rate_or_none(value: object) -> int | None:
+    return None if value == "none" else units.rate(value)
+
+
+def _either(word: str) -> Any:
+    """Tells a word from a mapping, so that only the one that was meant is blamed."""
+    return Discriminator(lambda value: "mapping" if isinstance(value, (dict, BaseModel)) else word)
+
+
 if TYPE_CHECKING:
     Name = str
     PlanName = str
@@ -100,6 +120,10 @@ if TYPE_CHECKING:
     Interval = int
     Size = int
     Rate = int
+    RateOrNone = int | None
+    Clock = str
+    Zone = str
+    SocketPath = str
     Target = int
     Argv = list[str]
     CommandLine = list[str]
@@ -119,6 +143,18 @@ else:
     Interval = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 604_800, "1s to 7d")]
     Size = Annotated[int, *_unit(units.size, units.SIZE_PATTERN, 0, 1 << 60, "at most 1048576TiB")]
     Rate = Annotated[int, *_unit(units.rate, units.RATE_PATTERN, 1 << 16, 1 << 50, "64KiB/s to 1024TiB/s")]
+    RateOrNone = Annotated[
+        int | None,
+        BeforeValidator(_rate_or_none),
+        WithJsonSchema({"type": "string", "pattern": rf"{units.RATE_PATTERN}|^none$"}),
+    ]
+    Clock = Annotated[
+        str,
+        AfterValidator(_text(bandwidth.CLOCK, "a time of the day such as 08:00")),
+        Field(json_schema_extra={"pattern": bandwidth.CLOCK}),
+    ]
+    Zone = Annotated[str, AfterValidator(bandwidth.known_zone)]
+    SocketPath = VolumePath
     Argv = Annotated[list[str], Field(min_length=1)]
     CommandLine = Annotated[Argv, BeforeValidator(_split), WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})]
     QuiesceArgv = Annotated[list[Annotated[str, AfterValidator(_argument)]], Field(min_length=1)]
@@ -149,18 +185,58 @@ class Targets(Model):
     rto: Target = Field(description="The longest time without service, such as 15m")
 
 
+class Hours(Model):
+    """Another limit at some hours of the day."""
+
+    start: Clock = Field(alias="from", description="The time of the day from which it holds, such as 08:00")
+    stop: Clock = Field(
+        alias="to", description="The time before which it holds, such as 18:00; an earlier one than from is on the next day"
+    )
+    limit: RateOrNone = Field(description="The most that is sent at these hours, such as 50MiB/s, or none")
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Hours:
+        if self.start == self.stop:
+            raise ValueError(f"from and to are both {self.start}; expected two different times")
+        return self
+
+
+class Bandwidth(Model):
+    """A limit with other ones at some hours of the day."""
+
+    limit: Rate | None = Field(default=None, description="The most that is sent at all other hours; no limit when left out")
+    hours: list[Hours] = Field(min_length=1, description="Other limits at some hours; the first that hold win")
+    zone: Zone = Field(
+        default="UTC",
+        description="The time zone of the hours, such as Europe/Berlin; UTC when left out. Each run takes the offset that holds then",
+    )
+
+
 class Replication(Model):
     """How volumes are kept equal."""
 
     interval: Interval = Field(
         default=60, description="Time from the start of one cycle to the start of the next, such as 1m (the default)"
     )
-    compression: Literal["auto", "none", "zlib"] = Field(
-        default="auto", description="Compression of blocks on the wire; auto is none for now"
+    compression: Literal["auto", "none", "zlib", "zstd"] = Field(
+        default="auto",
+        description="Compression of blocks on the wire; auto takes the best that both hosts have, while the link is the slower part",
     )
-    bandwidth_limit: Rate | None = Field(default=None, description="The most that is sent, such as 400MiB/s; no limit when left out")
+    bandwidth_limit: Annotated[Annotated[Rate, Tag("rate")] | Annotated[Bandwidth, Tag("mapping")], _either("rate")] | None = Field(
+        default=None,
+        description="The most that is sent, such as 400MiB/s, or a mapping with other limits at some hours; no limit when left out",
+    )
     ready_below: Size = Field(
         default=64 << 20, description="A failback may start when fewer bytes are left to copy, such as 64MiB (the default)"
+    )
+    rounds: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="At most so many cycles in a reversal, until ready_below is reached or the rest shrinks no more; 5 when left out",
+    )
+    recovery_points: int = Field(
+        default=3, ge=0, le=100, description="How many consistent states of earlier cycles the target keeps; 3 when left out"
     )
 
 
@@ -174,6 +250,11 @@ class Failback(Model):
     deadline: Timeout = Field(
         default=1200, description="The longest downtime before the failback rolls back by itself, such as 20m (the default)"
     )
+    source_check: Duration = Field(
+        default=30,
+        description="The longest that a whole read of the sources may take in the downtime, to find what a tracker missed, such as 30s "
+        "(the default); 0s is never",
+    )
     soak: Duration = Field(default=600, description="How long recovery points are kept once the plan is home, such as 10m (the default)")
 
 
@@ -182,6 +263,24 @@ class SupervisorInstance(Model):
 
     driver: Literal["supervisor"] = Field(description="What starts and stops the instance")
     program: Program = Field(description="The program's name in supervisord's configuration, autostart=false")
+
+
+class QemuBitmap(Model):
+    """Dirty bitmaps that qemu keeps, in a qcow2 image whose data file is the volume."""
+
+    image: VolumePath = Field(description="The qcow2 image beside the volume; a path like the volume's, and another file")
+    socket: SocketPath | None = Field(
+        default=None,
+        description="The QMP socket of the instance, absolute or below the host's first volume root; where nobody listens, nothing runs",
+    )
+    node: str | None = Field(default=None, min_length=1, description="The image's node in that process; found by its file when left out")
+    nbd: SocketPath | None = Field(default=None, description="The unix socket of the NBD server that the instance runs, if it does")
+
+
+class QemuTracker(Model):
+    """A tracker with options."""
+
+    qemu_bitmap: QemuBitmap = Field(description="The volume is written by qemu, which notes what is written")
 
 
 class Volume(Model):
@@ -193,6 +292,19 @@ class Volume(Model):
     )
     driver: Literal["delta"] = Field(default="delta", description="What moves the volume's data")
     grows: bool = Field(default=False, description="The volume may change its size; without it a difference in size is an error")
+    tracker: Annotated[
+        Annotated[Literal["auto", "scan", "reflink"], Tag("name")] | Annotated[QemuTracker, Tag("mapping")], _either("name")
+    ] = Field(
+        default="auto",
+        description="Where the list of changed blocks comes from: auto (the default, what the storage can do), scan (the volume is read), "
+        "reflink (XFS and btrfs), or qemu_bitmap with its options",
+    )
+
+    @model_validator(mode="after")
+    def _image_is_no_volume(self) -> Volume:
+        if isinstance(self.tracker, QemuTracker) and self.tracker.qemu_bitmap.image == self.path:
+            raise ValueError(f"tracker.qemu_bitmap.image is the volume itself ({self.path}); expected the qcow2 image beside it")
+        return self
 
 
 class Quiesce(Model):
@@ -396,14 +508,12 @@ EXPECTED = {
 
 def _description(model: type[Any], field: tuple[Any, ...]) -> str:
     """What the schema says of a field, after a semicolon."""
-    described = [each.model_fields[field[-1]].description for each in _holders(model, field[:-1]) if field[-1] in each.model_fields]
+    described = [_named(each)[field[-1]].description for each in _holders(model, field[:-1]) if field[-1] in _named(each)]
     return f"; expected: {described[0]}" if described and described[0] else ""
 
 
 def _problem(model: type[Any], source: Source, error: Any) -> Problem:
-    field = tuple(error["loc"])
-    while field and not _is_there(source.data, field[:-1]):
-        field = field[:-1]  # pydantic adds the name of a union's branch
+    field = _place(source.data, tuple(error["loc"]), missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
         return source.problem(field, _unknown(model, field))
     if error["type"] == "missing":
@@ -415,12 +525,16 @@ def _problem(model: type[Any], source: Source, error: Any) -> Problem:
     return source.problem(field, text)
 
 
-def _is_there(data: Any, field: tuple[Any, ...]) -> bool:
-    for part in field:
-        if not ((isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data))):
-            return False
-        data = data[part]
-    return True
+def _place(data: Any, found: tuple[Any, ...], *, missing: bool) -> tuple[Any, ...]:
+    """Where it is in the file: pydantic puts the names of a union's branches in between. A ``missing`` field is not there."""
+    field: tuple[Any, ...] = ()
+    for number, part in enumerate(found):
+        inside = isinstance(part, int) and part < len(data) if isinstance(data, list) else isinstance(data, dict) and part in data
+        if inside:
+            field, data = (*field, part), data[part]
+        elif missing and number == len(found) - 1:
+            field = (*field, part)
+    return field
 
 
 def _unknown(model: type[Any], field: tuple[Any, ...]) -> str:
@@ -431,7 +545,12 @@ def _unknown(model: type[Any], field: tuple[Any, ...]) -> str:
 
 
 def _fields(model: type[Any], field: tuple[Any, ...]) -> list[str]:
-    return sorted({name for each in _holders(model, field) for name in each.model_fields})
+    return sorted({name for each in _holders(model, field) for name in _named(each)})
+
+
+def _named(model: type[Any]) -> dict[str, Any]:
+    """A model's fields by the names that they have in a file."""
+    return {each.alias or name: each for name, each in model.model_fields.items()}
 
 
 def _holders(model: type[Any], field: tuple[Any, ...]) -> list[type[Any]]:
@@ -439,7 +558,7 @@ def _holders(model: type[Any], field: tuple[Any, ...]) -> list[type[Any]]:
     found = [model]
     for part in field:
         if not isinstance(part, int):
-            annotations = [each.model_fields[part].annotation for each in found if part in each.model_fields]
+            annotations = [_named(each)[part].annotation for each in found if part in _named(each)]
             found = [inner for annotation in annotations for inner in _models(annotation)] or found
     return found
 
