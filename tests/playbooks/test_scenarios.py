@@ -8,11 +8,8 @@ The scenarios are the chapters of one story, each begins where the one before it
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +18,12 @@ import pytest
 from portal import PROJECT
 from portal.lab.lab import Lab
 from tests.support.labs import built
+from tests.support.playing import ANSIBLE_PLAYBOOK, ENVIRONMENT, argv, changes, play
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
-ANSIBLE_PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 EXTRA = {"failover": ["-e", "{xdr_attestation: every process of the site was killed by this test}"]}
 STORY = [
     *("start", "reprotect", "replicate", "failover", "reverse_replication", "verify_primary", "rollback", "failback"),
@@ -52,13 +49,6 @@ def prepare(lab: Lab, scenario: str) -> None:
         play(lab, HERE / "reprotect" / "converge.yml")
 
 
-ENVIRONMENT = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-
-
-def argv(lab: Lab, path: Path, *options: str) -> list[str]:
-    return [str(ANSIBLE_PLAYBOOK), "-i", str(lab.inventory), "-e", "plan=webshop", *options, str(path)]
-
-
 def break_off_failback(lab: Lab) -> None:
     """A person's Ctrl-C, once the DR site has released the plan."""
     record = lab.site_dir("dr") / "state" / "plans" / "webshop" / "ownership.json"
@@ -71,16 +61,6 @@ def break_off_failback(lab: Lab) -> None:
     finally:
         run.kill()
         run.wait()
-
-
-def play(lab: Lab, path: Path, *options: str) -> str:
-    done = subprocess.run(argv(lab, path, *options), cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    return done.stdout
-
-
-def changes(output: str) -> int:
-    return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", output))
 
 
 def state_of(lab: Lab) -> dict[str, tuple[int, int]]:

@@ -132,7 +132,10 @@ def _copies(volume: str, owner: str | None) -> Iterator[dict[str, Any]]:
             "lag_bytes": 18724 if source else "unknown",
             "lag_age_s": 4.0 if source else "unknown",
             "cycle": 10,
-            "recovery_points": [] if source else [{"name": "before-reverse", "bytes": 1048810}],
+            "crash_consistent": True,
+            "how": "quiesced",
+            "accelerators_missing": [],
+            "recovery_points": [] if source else [{"name": "before-reverse", "bytes": 1048810, "opened_at": 1.9e9, "read_started": None}],
         }
 
 

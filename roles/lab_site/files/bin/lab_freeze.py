@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""Holds a SQLite database still while it is read block by block.
+"""Holds a volume of the lab still while it is read block by block: a SQLite database, or an image of records.
 
-hold VOLUME     returns once no transaction can begin and the last one is in the file; lets go by itself after 20 s
+hold VOLUME     returns once no write can begin and the last one is in the file; lets go by itself after 20 s
 release VOLUME  fails when it had let go before: what was read meanwhile may be torn
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import select
@@ -17,6 +19,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 LONGEST = 20.0  # seconds; the shop stands still meanwhile
@@ -67,13 +70,33 @@ def end(volume: str) -> bool:
     return held
 
 
-def freeze(volume: str, wait: float) -> sqlite3.Connection:
+def freeze(volume: str, wait: float) -> Callable[[], None]:
+    """What lets go again."""
+    with open(volume, "rb") as stream:
+        is_database = stream.read(16) == b"SQLite format 3\0"
+    return freeze_database(volume, wait) if is_database else freeze_image(volume, wait)
+
+
+def freeze_image(volume: str, wait: float) -> Callable[[], None]:
+    """lab_service.py writes a record under this lock."""
+    stream = open(volume, "rb")  # noqa: SIM115 - the lock lives as long as it
+    deadline = time.monotonic() + wait
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return stream.close
+        if time.monotonic() > deadline:
+            raise LabError(f"{volume}: its lock did not become free within {wait:g} s; look at who writes to it")
+        time.sleep(0.001)
+
+
+def freeze_database(volume: str, wait: float) -> Callable[[], None]:
     database = sqlite3.connect(volume, timeout=wait, isolation_level=None)
     deadline = time.monotonic() + wait
     while True:
         database.execute("BEGIN IMMEDIATE")
         if not os.path.exists(volume + "-journal"):
-            return database
+            return database.close  # rolls back: nothing was written
         database.execute("ROLLBACK")
         if time.monotonic() > deadline:
             raise LabError(f"{volume}: its journal did not go away within {wait:g} s; look at who writes to it")
@@ -85,7 +108,7 @@ def holder(volume: str, longest: float, ready: int) -> NoReturn:
     ends = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
-        database = freeze(volume, wait=10.0)
+        let_go = freeze(volume, wait=10.0)
         with open(holder_file(volume), "w", encoding="utf-8") as stream:
             json.dump({"pid": os.getpid(), "started": started(os.getpid())}, stream)
     except (LabError, OSError, sqlite3.Error) as error:
@@ -94,7 +117,7 @@ def holder(volume: str, longest: float, ready: int) -> NoReturn:
     os.write(ready, b"held")
     os.close(ready)
     signal.sigtimedwait(ends, longest)
-    database.close()  # rolls back: nothing was written
+    let_go()
     os._exit(0)
 
 

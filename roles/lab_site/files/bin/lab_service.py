@@ -15,6 +15,7 @@ Orders: GET /orders/count, GET /orders/numbers.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import http.client
 import json
 import os
@@ -36,7 +37,10 @@ def log(text: str) -> None:
 
 
 class Image:
-    """A ring of 4 KiB records in a file of fixed size; block 0 says how many were ever written."""
+    """A ring of 4 KiB records in a file of fixed size; block 0 says how many were ever written.
+
+    A record is written under a lock of the file, so that lab_freeze.py can hold the volume still.
+    """
 
     def __init__(self, path: str) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -48,15 +52,22 @@ class Image:
 
     def add(self, text: str) -> None:
         with self.lock:
-            count = self.written + 1
-            record = f"{count} {time.time():.6f} {text}\n".encode()[:BLOCK]
-            os.pwrite(self.fd, record.ljust(BLOCK, b"."), (1 + self.written % self.slots) * BLOCK)
-            os.pwrite(self.fd, f"{count:<19}\n".encode(), 0)
-            os.fdatasync(self.fd)
-            self.written = count
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            try:
+                self._write(self.written + 1, text)
+            finally:
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def _write(self, count: int, text: str) -> None:
+        record = f"{count} {time.time():.6f} {text}\n".encode()[:BLOCK]
+        os.pwrite(self.fd, record.ljust(BLOCK, b"."), (1 + self.written % self.slots) * BLOCK)
+        os.pwrite(self.fd, f"{count:<19}\n".encode(), 0)
+        os.fdatasync(self.fd)
+        self.written = count
 
     def close(self) -> None:
-        with self.lock:
+        """After the write in hand; one that waits for a held volume has written nothing, and nobody was answered."""
+        if self.lock.acquire(timeout=1.0):
             os.close(self.fd)
 
 

@@ -27,6 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "action": {"type": "str", "required": True, "choices": [*gate.RULES, "recover"]},
                 "plan": {"type": "str", "required": True},
                 "attestation": {"type": "str", "default": ""},
+                "recovery_point": {"type": "str", "default": ""},
                 "run_id": {"type": "str", "default": ""},
             }
         )

@@ -28,6 +28,10 @@ options:
     description: For a failover of a site that does not answer, who saw that it is off and how.
     type: str
     default: ""
+  recovery_point:
+    description: For a failover, the recovery point that is wanted; refused where no volume at the DR site has it.
+    type: str
+    default: ""
   run_id:
     description: Name of the run; made from the date when empty.
     type: str

@@ -85,7 +85,9 @@ owns:
   type: bool
   returned: with O(state=read)
 results:
-  description: An entry for each volume, as of M(xdr.failback.xdr_replication).
+  description:
+    - An entry for each volume, as of M(xdr.failback.xdr_replication).
+    - C(accelerators_missing) names the libraries of the role C(site_accelerators) that this host lacks.
   type: list
   elements: dict
   returned: with O(state=read) and O(replication)
@@ -125,9 +127,12 @@ def read(params: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"document": document, "record": record.to_json(), "owns": record.owns, "results": []}
     # imported here, because a site host compiles what it imports at each call, and most calls do not ask for it
     if document and params["replication"]:
+        from ansible_collections.xdr.failback.plugins.module_utils import accelerators
         from ansible_collections.xdr.failback.plugins.module_utils.replication import status
 
-        answer["results"] = status(state_dir, plan, with_lag=params["lag"])
+        accelerators.enable(state_dir)
+        missing = accelerators.missing()
+        answer["results"] = [{**row, "accelerators_missing": missing} for row in status(state_dir, plan, with_lag=params["lag"])]
     if document and params["instances"]:
         from ansible_collections.xdr.failback.plugins.module_utils.instances.moves import look_at_all
 
