@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.site import checked_name
 
 from . import var_folder
 from .hosts import Host, load_hosts
@@ -62,14 +63,22 @@ def attested(text: str) -> str:
     return text.strip()
 
 
-def request(
-    action: str, plan: str, inventory: Path, *, attestation: str = "", check: bool = False, extra: dict[str, Any] | None = None
-) -> RunRequest:
+def recovery_point(name: str) -> str:
+    """The name of a recovery point, as it may go to Ansible. Raises XdrError, code usage."""
+    try:
+        return checked_name(name, "recovery point")
+    except XdrError as error:
+        raise XdrError(error.what, todo="xdr status lists them", code="usage") from None
+
+
+def request(action: str, plan: str, inventory: Path, *, attestation: str = "", point: str = "", check: bool = False) -> RunRequest:
     """The run of an action. A check run changes nothing and shows the differences."""
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
         variables["xdr_attestation"] = attested(attestation)
+    if point:
+        variables["xdr_recovery_point"] = recovery_point(point)
     return RunRequest(
         action=action,
         plan=plan or ALL_PLANS,
@@ -84,10 +93,13 @@ def request(
     )
 
 
-def asked(action: str, plan: str, *, by: str, origin: str, attestation: str = "", check: bool = False) -> Run:
+def asked(action: str, plan: str, *, by: str, origin: str, attestation: str = "", point: str = "", check: bool = False) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there."""
     from .store.runs import SCHEDULE, Run
 
+    arguments = {"attestation": attested(attestation)} if attestation else {}
+    if point:
+        arguments["recovery_point"] = recovery_point(point)
     return Run(
         id=new_run_id(action),
         plan=plan or ALL_PLANS,
@@ -95,7 +107,7 @@ def asked(action: str, plan: str, *, by: str, origin: str, attestation: str = ""
         check=check,
         exclusive=ACTIONS[action].exclusive and not check and origin != SCHEDULE,
         origin=origin,
-        arguments={"attestation": attested(attestation)} if attestation else {},
+        arguments=arguments,
         requested_by=by,
     )
 

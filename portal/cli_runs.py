@@ -22,18 +22,23 @@ Attestation = Annotated[
     str, typer.Option("--attest-primary-is-off", metavar="TEXT", help="Who saw that the primary site is off, and how. It is kept for good.")
 ]
 
-
+Point = Annotated[
+    str,
+    typer.Option("--recovery-point", metavar="NAME", help="Go back to this state of the volumes; xdr status lists them."),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Tell every step and answer, line by line.")]
 
 
-def _run(action: str, plan: str, inventory: Path, *, check: bool, follow: bool = False, as_json: bool, attestation: str = "") -> None:
+def _run(
+    action: str, plan: str, inventory: Path, *, check: bool, follow: bool = False, as_json: bool, attestation: str = "", point: str = ""
+) -> None:
     from . import following, render
     from .actions import asked
     from .results import refusal
 
     try:
         known_plan(plan, inventory)
-        wanted = asked(action, plan, by=following.me(), origin="command line", attestation=attestation, check=check)
+        wanted = asked(action, plan, by=following.me(), origin="command line", attestation=attestation, point=point, check=check)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -70,12 +75,13 @@ for _action in ACTIONS.values():
 def run_failover(
     plan: PlanName,
     attestation: Attestation = "",
+    point: Point = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, attestation=attestation)
+    _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, attestation=attestation, point=point)
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as xdr run list shows it.")]

@@ -82,6 +82,34 @@ def site_names(plan: Plan) -> dict[str, str]:
     return {role: site["name"] for role, site in plan["sites"].items()}
 
 
+def _replication(replication: Mapping[str, Any]) -> Iterator[str]:
+    yield f"every {units.seconds(replication['interval'])}"
+    yield f"ready for failback below {units.size(replication['ready_below'])}"
+    yield f"at most {replication['rounds']} cycles in a reversal"
+    yield f"{replication['recovery_points']} recovery points"
+
+
+def _bandwidth(replication: Mapping[str, Any]) -> Iterator[str]:
+    yield f"compression {replication['compression']}"
+    yield _rate(replication["bandwidth_limit"])
+    for each in replication["bandwidth_hours"]:
+        yield f"{each['from']} to {each['to']} ({replication['bandwidth_zone']}) {_rate(each['limit'])}"
+
+
+def _rate(limit: int | None) -> str:
+    return f"at most {units.size(limit)}/s" if limit else "no limit of bandwidth"
+
+
+def _proof(source_check: float) -> str:
+    whole = f"the sources whole if that takes no longer than {units.seconds(source_check)}" if source_check else "not the sources whole"
+    return f"the downtime reads back what was sent since the full compare, and {whole}; without a full compare both ends whole"
+
+
+def _volume(volume: Mapping[str, Any]) -> str:
+    kind = volume["tracker"]["kind"]
+    return volume["name"] if kind == "auto" else f"{volume['name']} ({kind})"
+
+
 def render(plan: Plan) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
@@ -92,16 +120,16 @@ def render(plan: Plan) -> RenderableType:
     facts.add_row("sites", ", ".join(f"{role} {site['name']} ({', '.join(site['hosts'])})" for role, site in plan["sites"].items()))
     facts.add_row("witness", plan["witness"])
     facts.add_row("targets", f"RPO {units.seconds(plan['targets']['rpo'])}, RTO {units.seconds(plan['targets']['rto'])}")
-    facts.add_row(
-        "replication", f"every {units.seconds(replication['interval'])}, ready for failback below {units.size(replication['ready_below'])}"
-    )
+    facts.add_row("replication", ", ".join(_replication(replication)))
+    facts.add_row("", ", ".join(_bandwidth(replication)))
     facts.add_row("failback", f"failed health checks: {failback['on_failed_health']}, deadline {units.seconds(failback['deadline'])}")
+    facts.add_row("", _proof(failback["source_check"]))
     order = Table(box=None, padding=(0, 2), header_style="dim")
     for title in ("starts", "group", "resource", "hosts", "driver", "volumes"):
         order.add_column(title)
     for group in plan["start_order"]:
         for number, one in enumerate(group["resources"]):
             first = (str(group["priority"]), group["name"]) if number == 0 else ("", "")
-            volumes = ", ".join(volume["name"] for volume in one["volumes"])
+            volumes = ", ".join(_volume(volume) for volume in one["volumes"])
             order.add_row(*first, one["name"], f"{one['hosts']['primary']} | {one['hosts']['dr']}", one["instance"]["driver"], volumes)
     return Group(facts, "", order, f"[dim]stops in reverse: {', '.join(plan['stop_order'])}[/]")

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .results import RunResult
 
+INSTALL = "the role site_accelerators installs that (playbooks/site_accelerators.yml)"
 _COLOURS = {"ACTIVE": "green", "READY": "green", "SPLIT_BRAIN": "red", "NO_OWNER": "red", "HALTED": "red", "UNPROTECTED": "yellow"}
 
 
@@ -78,6 +79,24 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
         yield f"instances on {host}", _instances([instance for instance in one["instances"] if instance["host"] == host])
     if one["unreachable"]:
         yield "unreachable", ", ".join(one["unreachable"])
+    for host, missing in lacking(one["volumes"]).items():
+        yield "slower", f"{host} lacks {' and '.join(missing)}: {INSTALL}"
+
+
+def lacking(volumes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Host → the accelerators that it lacks, of hosts that lack some."""
+    return {str(row["host"]): list(row["accelerators_missing"]) for row in volumes if row.get("accelerators_missing")}
+
+
+def points(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The recovery points of a volume on a host, the oldest first, each with its point in time (Unix seconds or None)."""
+    found = row.get("recovery_points") or []
+    return [(str(point["name"]), point.get("read_started") or point.get("opened_at")) for point in found]
+
+
+def torn(row: Mapping[str, Any]) -> str:
+    """Why the newest cycle of a volume is no point in time; empty where it is one, or where there was none."""
+    return str(row.get("how") or "not known") if row.get("crash_consistent") is False else ""
 
 
 def _instances(found: list[dict[str, Any]]) -> str:
@@ -98,10 +117,9 @@ def _volumes(volumes: list[dict[str, Any]]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for title in ("  volume", "host", "role", "size", "lag", "age", "cycle", "recovery points"):
+    for title in ("  volume", "host", "role", "size", "lag", "age", "cycle", "crash consistent", "recovery points"):
         table.add_column(title)
     for one in volumes:
-        points = [point if isinstance(point, str) else str(point.get("name", point)) for point in one.get("recovery_points") or []]
         table.add_row(
             f"  {one['volume']}",
             one["host"],
@@ -110,6 +128,7 @@ def _volumes(volumes: list[dict[str, Any]]) -> RenderableType:
             units.size(one.get("lag_bytes")) if one.get("role") == "source" else "",
             units.seconds(one.get("lag_age_s")) if one.get("role") == "source" else "",
             str(one.get("cycle") or ""),
-            ", ".join(points),
+            (f"no: {torn(one)}" if torn(one) else "yes") if one.get("cycle") else "",
+            "\n".join(f"{name} ({units.since(at)})" for name, at in points(one)),
         )
     return table

@@ -71,6 +71,8 @@ def _result(event: Event) -> tuple[str, str]:
         return WARN, f"{task}: failed, which does not matter here: {said}"
     if status == "changed":
         return CHANGE, task + _figures(event)
+    if status == "ok" and event["module"] == "ansible.builtin.debug" and said:
+        return INFO, said
     if status == "ok" and event["step"] and event["module"] not in _QUIET:
         return INFO, task + _figures(event)
     return DETAIL, f"{task}: {status}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 
-from .. import choices, units
+from .. import choices, status, units
 from ..choices import Active, Choice
 from ..plan_view import site_names
 from ..store import observations, runs
@@ -24,6 +24,7 @@ from .environment import Plan
 
 OLD = 120.0  # seconds after which an observation is called old
 SHOWN_RUNS = 8
+METHODS = {"unchanged": "nothing had changed", "tracked": "by its tracker", "digests": "read at the source", "scan": "read at both ends"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,15 @@ class PlanFacts:
     def old(self) -> bool:
         """A plan is not looked at while a run of it is active."""
         return self.active is None and self.seen is not None and time.time() - self.seen.at > OLD
+
+    @property
+    def proof(self) -> str:
+        """What a failback from here compares in its downtime; empty where none is next."""
+        if self.view is None or self.state not in ("REVERSING", "READY"):
+            return ""
+        if self.view.compared:
+            return "done in this direction: the downtime reads back what was sent since"
+        return "not yet done in this direction: it happens in the downtime, and the failback's preflight says what that costs"
 
     @property
     def sites(self) -> dict[str, str]:
@@ -171,17 +181,33 @@ class PlanFacts:
         found = [one for one in self.document.get("instances") or [] if one["name"] == resource]
         return [one for one in found if one["state"] != "STOPPED"] or found[:1]
 
+    @cached_property
+    def lacking(self) -> dict[str, list[str]]:
+        """Host → the accelerators that it lacks."""
+        return status.lacking(self.document.get("volumes") or [])
+
+    @cached_property
+    def _cycles(self) -> Mapping[str, Mapping[str, Any]]:
+        """Volume → what its newest cycle said of itself, cycles of the schedule included."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for run in runs.latest(self.desk.store, plan=self.name, limit=SHOWN_RUNS, cycles=True):
+            for item in reversed((run.result or {}).get("results") or []):
+                if item.get("module") == "xdr_delta_sync" and "method" in item and "cycle" in item:
+                    found.setdefault(str(item["volume"]), item)
+        return found
+
     def copies(self, volume: str) -> Iterator[VolumeCopy]:
         """The volume at each site, as its host told; the source first."""
         rows = [row for row in self.document.get("volumes") or [] if row["volume"] == volume]
         for row in sorted(rows, key=lambda row: row.get("role") != "source"):
-            yield VolumeCopy(row, self.seen.at if self.seen else 0.0)
+            yield VolumeCopy(row, self.seen.at if self.seen else 0.0, self._cycles.get(volume, {}))
 
 
 @dataclass(frozen=True)
 class VolumeCopy:
     row: Mapping[str, Any]
     seen_at: float
+    newest: Mapping[str, Any]  # what the newest cycle said of itself
 
     @property
     def host(self) -> str:
@@ -209,7 +235,26 @@ class VolumeCopy:
         return self.seen_at - age if isinstance(age, (int, float)) else None
 
     @property
-    def points(self) -> list[str]:
-        """Names of the recovery points, the newest last."""
-        found = self.row.get("recovery_points") or []
-        return [point if isinstance(point, str) else str(point.get("name", point)) for point in found]
+    def method(self) -> str:
+        """How the newest cycle read the volume."""
+        return METHODS.get(str(self.newest.get("method", "")), units.UNKNOWN) if self.row.get("cycle") else ""
+
+    @property
+    def why(self) -> str:
+        """Why it was not read in a faster way."""
+        return str(self.newest.get("why") or "")
+
+    @property
+    def torn(self) -> str:
+        """Why the newest cycle is no point in time."""
+        return status.torn(self.row)
+
+    @property
+    def how(self) -> str:
+        """How it is known that it is one."""
+        return str(self.row.get("how") or "")
+
+    @property
+    def points(self) -> list[tuple[str, float | None]]:
+        """The recovery points with their times, the newest first."""
+        return status.points(self.row)[::-1]

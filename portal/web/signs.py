@@ -60,6 +60,8 @@ SIGNS = {
     "CONNECTED": Sign("●", "ok"),
     "owns the plan": Sign("●", "ok"),
     "old": Sign("▲", "warn"),
+    "crash consistent": Sign("●", "ok"),
+    "not crash consistent": Sign("▲", "bad"),
 }
 _REFUSALS = ("gate_refused", "wrong_state", "run_active")
 

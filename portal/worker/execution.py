@@ -47,7 +47,8 @@ def requested(run: Run, inventory: Path) -> RunRequest:
         plan_view.one_plan(plan, inventory)
     else:
         plan_view.all_plans(inventory)
-    return actions.request(run.action, plan, inventory, attestation=run.arguments.get("attestation", ""), check=run.check)
+    attestation, point = (run.arguments.get(name, "") for name in ("attestation", "recovery_point"))
+    return actions.request(run.action, plan, inventory, attestation=attestation, point=point, check=run.check)
 
 
 def launch_id(run: Run, attempt: int) -> str:

@@ -64,6 +64,7 @@ def test_a_rollback_is_another_launch_of_the_run() -> None:
         ({**begun(), "check": True}, INFO, "failback.yml begins, only checking: nothing is changed"),
         (started("verify"), DETAIL, "task: verify | Begin"),
         (result("h", "verify", "Compare"), INFO, "verify | Compare"),
+        (result("h", "verify", "Tell", msg="little\nis left", module="ansible.builtin.debug"), INFO, "little is left"),
         (result("h", None, "Read"), DETAIL, "Read: ok"),
         (result("h", "verify", "Compare", status="skipped"), DETAIL, "verify | Compare: skipped"),
         (result("h", "s", "Send", status="changed", bytes_sent=2 << 20), CHANGE, "s | Send (2.0 MiB sent)"),

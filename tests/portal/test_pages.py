@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from portal.store import accounts, audit, observations, runs
 from portal.store.accounts import Role
+from portal.units import since
 from portal.web.app import create_app
 from portal.web.headers import POLICY
 from tests.support.portal import INVENTORY, VOLUMES, Portal, bytes_of, ended, failback, resource, result, seen, timed
@@ -74,6 +75,45 @@ def test_the_lag_of_a_plan_that_changed_hands_since_it_was_seen_is_unknown(porta
 def test_over_the_rpo(portal: Portal) -> None:
     portal.see(replication_lag_age=400.0)
     assert "over RPO" in text(portal, "/plans/webshop")
+
+
+def test_states_that_a_volume_can_go_back_to(portal: Portal) -> None:
+    rows = seen()["volumes"]
+    rows[1]["recovery_points"] = [{"name": f"cycle-{number}", "opened_at": 2e9, "read_started": 1.9e9 + number} for number in (8, 9)]
+    rows[1] |= {"crash_consistent": False, "how": "orders was written while it was read"}
+    portal.see(volumes=rows)
+    page = text(portal, "/plans/webshop")
+    assert "and 1 older" in page
+    assert page.index("cycle-9") < page.index("cycle-8")
+    assert since(1.9e9 + 9) in page
+    assert "not crash consistent</span> <small>orders was written while it was read" in page
+
+
+def test_whether_the_full_compare_is_still_to_come(portal: Portal) -> None:
+    assert "done in this direction: the downtime reads back what was sent since" in text(portal, "/plans/webshop")
+    portal.see(compared=False, state="REVERSING")
+    assert "it happens in the downtime" in text(portal, "/plans/webshop")
+    portal.see(compared=False, state="FAILED_OVER")
+    assert "Full compare" not in text(portal, "/plans/webshop")
+
+
+def test_how_the_newest_cycle_was_read(portal: Portal) -> None:
+    assert "unknown</small>" in text(portal, "/plans/webshop")
+    for method, why in (("scan", "the first"), ("digests", "no tracker here")):
+        run = portal.request("replicate")
+        item = {"module": "xdr_delta_sync", "volume": "orders", "cycle": 10, "method": method, "why": why}
+        portal.finish(run, results=[item, {"module": "xdr_plan", "volume": "orders"}])
+    page = text(portal, "/plans/webshop")
+    assert "read at the source: no tracker here" in page
+    assert "the first" not in page
+
+
+def test_a_host_without_accelerators_is_named_with_the_remedy(portal: Portal) -> None:
+    assert "site_accelerators" not in text(portal, "/plans/webshop")
+    portal.see(volumes=[{**row, "accelerators_missing": ["blake3"] if row["host"] == "ams-hv1" else []} for row in seen()["volumes"]])
+    page = text(portal, "/plans/webshop")
+    assert "ams-hv1 lacks blake3, so its cycles are slower: the role site_accelerators installs that" in page
+    assert "fra-hv1 lacks" not in page
 
 
 def test_a_failed_look_stands_beside_what_was_seen(portal: Portal) -> None:
