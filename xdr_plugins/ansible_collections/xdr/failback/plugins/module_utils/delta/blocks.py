@@ -79,24 +79,6 @@ def indexes(of: Iterable[Range]) -> Iterator[int]:
         yield from range(start, start + number)
 
 
-def with_data(fd: int, size: int) -> Iterator[Range]:
-    """Ranges of blocks that may hold something else than zeros; where holes cannot be asked for, all."""
-    at, covered = 0, 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-            stop = min(os.lseek(fd, start, os.SEEK_HOLE), size)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole from here on
-                return
-            start, stop = at, size
-        first, last = max(start // BLOCK, covered), count(stop)
-        if last > first and start < size:
-            yield first, last - first
-            covered = last
-        at = max(stop, start + 1)
-
-
 def chunks(of: Iterable[Range], most: int = CHUNK_BLOCKS) -> Iterator[Range]:
     """The ranges in pieces of at most ``most`` blocks."""
     for start, number in of:
