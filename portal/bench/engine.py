@@ -23,6 +23,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.delta.apply import sp
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import Range
 from ansible_collections.xdr.failback.plugins.module_utils.delta.roles import Replication, steps
 from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.interface import Changed
+from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.scan import Scan
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.progress import Progress
 from ansible_collections.xdr.failback.plugins.module_utils.site import Peer, load_plan, load_site
@@ -56,32 +57,17 @@ MODES = {
 }
 
 
-class Told:
-    """A tracker that was told what changed: the bench wrote it. The marks are those of the cycles, nothing is measured of a real one."""
+class Told(Scan):
+    """A tracker that was told what changed: the bench wrote it. So nothing is measured of a real one."""
 
     name = "told"
-    snapshots = False
 
     def __init__(self, changed: list[Range]) -> None:
+        super().__init__("")
         self._changed = changed
-
-    def mark(self, mark: str) -> None:
-        pass
 
     def changed(self, since: str) -> Changed:
         return self._changed
-
-    def reader(self) -> int | None:
-        return None
-
-    def keep(self, mark: str) -> None:
-        pass
-
-    def drop(self, mark: str) -> None:
-        pass
-
-    def forget(self) -> None:
-        pass
 
 
 def lacks(mode: str) -> str:
