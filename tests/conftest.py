@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from portal.lab.lab import Lab
 from tests.support.filesystems import may_mount
 from tests.support.labs import built
+
+hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is no failure
+hypothesis.settings.load_profile("xdr")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zlib
 from collections.abc import Iterator
 
@@ -13,8 +14,8 @@ from portal.lab.lab import Lab
 
 
 def named(name: str) -> str:
-    """A lab's place is its account's: tests of two checkouts at once must not meet in one."""
-    return f"{name}-{zlib.crc32(str(PROJECT).encode()) & 0xFFFF:04x}"
+    """A lab's place is its account's: tests of two checkouts, or of two processes of one run, must not meet in one."""
+    return f"{name}-{zlib.crc32(str(PROJECT).encode()) & 0xFFFF:04x}{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def naive(data: bytes) -> bytes:
     return b"".join(hashlib.sha256(part).digest() if part.strip(b"\0") else NULL for part in parts)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(numbers=BLOCKS, tail=TAIL, sparse=st.booleans(), other=BLOCKS)
 def test_a_scan_finds_every_block_whether_there_are_holes_or_not(numbers: list[int], tail: int, sparse: bool, other: list[int]) -> None:
     data, known = content(numbers, tail), naive(content(other))
@@ -55,7 +55,7 @@ def test_a_scan_finds_every_block_whether_there_are_holes_or_not(numbers: list[i
 RANGES = st.lists(st.tuples(st.integers(0, 300), st.integers(1, 90)), max_size=8).map(lambda found: blocks.joined(found))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(of=RANGES)
 def test_a_scan_of_extents_reads_these_and_no_others(of: list[Range]) -> None:
     data = content([number % 5 for number in range(300)])

@@ -38,7 +38,7 @@ def pair(tmp_path: Path) -> Pair:
     return pair_of(tmp_path).ready()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(states=st.lists(st.tuples(BLOCKS, TAIL), min_size=1, max_size=4), compression=st.sampled_from(["none", "zlib"]))
 def test_after_each_cycle_the_target_is_the_source(states: list[tuple[Content, int]], compression: str) -> None:
     with quick_folder() as folder:

@@ -73,7 +73,7 @@ def check_all_is_well(pair: Pair) -> str:
     return state
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(down=st.integers(0, 420_000), up=st.integers(0, 2_000), which=st.booleans())
 def test_a_stream_that_is_cut_anywhere(pair: Pair, down: int, up: int, which: bool) -> None:
     again(pair)

@@ -38,7 +38,7 @@ def read(path: Path, number: int) -> bytes | None:
         return found.read(0, number)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     digests=st.lists(st.sampled_from([ONE, TWO, bytes(32)]), max_size=9),
     changes=st.lists(st.tuples(st.integers(0, 8), st.sampled_from([ONE, TWO, bytes(32)])), max_size=6),

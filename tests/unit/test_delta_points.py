@@ -52,7 +52,7 @@ def test_the_last_states_are_kept_with_their_times(pair: Pair) -> None:
     assert names(pair) == [], "a promoted volume is written by its instance, so no state of a cycle is whole any more"
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     states=st.lists(st.tuples(st.lists(st.integers(0, 3), max_size=6), st.sampled_from([0, 1, 700])), min_size=3, max_size=7),
     back=st.integers(0, 2),

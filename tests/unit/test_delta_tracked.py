@@ -150,7 +150,7 @@ def test_of_scattered_writes_only_the_pages_go_over(pair: Pair) -> None:
     assert is_equal(pair)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     writes=st.lists(st.tuples(st.integers(0, SIZE * BLOCK - 1), st.integers(1, 9000), st.integers(0, 255)), max_size=12),
     size=st.sampled_from([SIZE * BLOCK, SIZE * BLOCK - 5, 7 * BLOCK + 4097, SIZE * BLOCK + 70_000]),

@@ -31,7 +31,7 @@ def names(pair: Pair) -> list[str]:
     return [point.name for point in undo.points(pair.replication(pair.target, "orders").folder.undo)]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(states=STATES, forgotten=st.integers(0, 5), wanted=st.integers(0, 5))
 def test_any_point_of_a_chain_is_put_back_byte_for_byte(states: list[tuple[Content, int]], forgotten: int, wanted: int) -> None:
     """The target goes through all states with a point before each; one point is forgotten, another one restored."""

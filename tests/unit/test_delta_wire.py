@@ -75,7 +75,7 @@ GARBAGE = [
 ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(garbage=st.binary(max_size=200))
 @example(garbage=b"")
 def test_garbage_is_refused_without_waiting(garbage: bytes) -> None:
@@ -382,7 +382,7 @@ ITEMS = st.lists(st.dictionaries(st.sampled_from(["volume", "size", "state"]), V
 HEADERS = st.fixed_dictionaries({"kind": st.sampled_from(KINDS)}, optional={**dict.fromkeys(FIELDS, VALUES), "volumes": ITEMS})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(frames=st.lists(st.tuples(HEADERS, st.binary(max_size=200)), min_size=1, max_size=5))
 def test_a_receiver_that_is_talked_nonsense_to_ends(frames: list[tuple[dict[str, Any], bytes]]) -> None:
     with quick_folder() as folder:
@@ -398,7 +398,7 @@ def test_a_receiver_that_is_talked_nonsense_to_ends(frames: list[tuple[dict[str,
 LEVELS = st.sampled_from(["none", "zlib", "zstd"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(blocks=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=9), level=LEVELS, tail=st.integers(1, BLOCK))
 def test_what_was_packed_is_unpacked(blocks: list[bytes], level: str, tail: int) -> None:
     whole = b"".join((block * BLOCK)[:BLOCK] for block in blocks)

@@ -237,7 +237,7 @@ class HandOver(RuleBasedStateMachine):
             assert any(entry["how"] == "attested" and entry["epoch"] > older.epoch for entry in newer.history)
 
 
-HandOver.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+HandOver.TestCase.settings = settings(max_examples=300, stateful_step_count=40)
 TestHandOver = HandOver.TestCase
 
 

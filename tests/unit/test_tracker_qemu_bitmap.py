@@ -220,7 +220,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=4, max_size=10), running=st.booleans(), serving=st.booleans())
 def test_no_order_of_events_makes_a_tracker_miss_a_block(steps: list[tuple[str, object]], running: bool, serving: bool) -> None:
     for disk in a_disk(SIZE, serving=serving):

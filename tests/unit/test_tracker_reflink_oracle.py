@@ -42,7 +42,7 @@ def named(tracker: Reflink, since: str, size: int) -> set[int]:
     return found
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(first=strokes, rounds=st.lists(strokes, min_size=1, max_size=2), late=strokes)
 def test_no_changed_block_is_missed(disk: Disk, first: list[Stroke], rounds: list[list[Stroke]], late: list[Stroke]) -> None:
     with tempfile.TemporaryDirectory(dir=disk.point) as folder:
