@@ -87,13 +87,13 @@ def plan_validate(what: Annotated[str, typer.Argument(metavar="[PATH|PLAN]")] = 
 @plan_app.command("show")
 def plan_show(name: PlanName, inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -> None:
     """Show a plan with its order of groups."""
-    from . import plan_view, render
+    from . import following, plan_view, render, status
 
     found = plan_named(name, inventory)
     if as_json:
         render.show_json(found)
     else:
-        render.show(plan_view.render(found))
+        render.show(plan_view.render(found, status.proof(following.last_seen(name, inventory))))
 
 
 # -- site ------------------------------------------------------------------------------------------------------

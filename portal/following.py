@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from . import var_folder
 from .events import Listener
 from .results import RunResult
-from .store import Store, events, runs, workers
+from .store import Store, events, observations, runs, workers
 from .store.engine import url_of
 from .store.runs import Run
 from .worker import slot
@@ -26,6 +27,16 @@ EVERY = 0.15  # seconds between two looks at the store
 def open_store(inventory: Path) -> Store:
     """The environment's store. Raises XdrError: store_older, store_newer."""
     return Store.open(url_of(var_folder(inventory)))
+
+
+def last_seen(plan: str, inventory: Path) -> dict[str, Any]:
+    """The document of portal/status.py that a worker last put into the store; empty without one, and no store is made for it."""
+    var = var_folder(inventory)
+    if url_of(var).startswith("sqlite") and not (var / "xdr.sqlite").exists():
+        return {}
+    with contextlib.closing(open_store(inventory)) as store:
+        seen = observations.get(store, observations.of_plan(plan))
+    return (seen.document if seen else None) or {}
 
 
 def me() -> str:

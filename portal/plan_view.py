@@ -110,7 +110,8 @@ def _volume(volume: Mapping[str, Any]) -> str:
     return volume["name"] if kind == "auto" else f"{volume['name']} ({kind})"
 
 
-def render(plan: Plan) -> RenderableType:
+def render(plan: Plan, seen: str = "") -> RenderableType:
+    """``seen``: what the worker last found out about its full compare."""
     from rich.console import Group
     from rich.table import Table
 
@@ -124,6 +125,8 @@ def render(plan: Plan) -> RenderableType:
     facts.add_row("", ", ".join(_bandwidth(replication)))
     facts.add_row("failback", f"failed health checks: {failback['on_failed_health']}, deadline {units.seconds(failback['deadline'])}")
     facts.add_row("", _proof(failback["source_check"]))
+    if seen:
+        facts.add_row("full compare", seen)
     order = Table(box=None, padding=(0, 2), header_style="dim")
     for title in ("starts", "group", "resource", "hosts", "driver", "volumes"):
         order.add_column(title)

@@ -72,6 +72,8 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
     yield "owner", (f"{owner} ({names[owner]})" if owner in names else owner or "nobody") + f", epoch {one['epoch']}"
     yield "since", units.since(one.get("since"))
     yield "replication_lag", f"{units.size(one['replication_lag'])}, last consistent point {_age(one['replication_lag_age'])}"
+    if proof(one):
+        yield "full compare", proof(one)
     run = one.get("run")
     if run:
         yield "run", f"{run['id']} ({run['action']}) has begun and not ended: {', '.join(run['phases']) or 'no phase yet'}"
@@ -86,6 +88,18 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
 def lacking(volumes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Host → the accelerators that it lacks, of hosts that lack some."""
     return {str(row["host"]): list(row["accelerators_missing"]) for row in volumes if row.get("accelerators_missing")}
+
+
+def proof(document: Mapping[str, Any]) -> str:
+    """What a failback from here compares in its downtime, and the seconds it will cost; empty where none is next."""
+    if document.get("state") not in ("REVERSING", "READY"):
+        return ""
+    if document.get("compared"):
+        return "done in this direction: the downtime reads back what was sent since"
+    takes = [row.get("compare_seconds") for row in document.get("volumes") or [] if row.get("role") == "source"]
+    known = [each for each in takes if isinstance(each, (int, float))]
+    about = f"about {units.seconds(sum(known))}" if takes and len(known) == len(takes) else "nobody knows yet how long"
+    return f"not yet done in this direction: both ends are read whole in the downtime, {about}"
 
 
 def points(row: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -98,11 +98,7 @@ class PlanFacts:
     @property
     def proof(self) -> str:
         """What a failback from here compares in its downtime; empty where none is next."""
-        if self.view is None or self.state not in ("REVERSING", "READY"):
-            return ""
-        if self.view.compared:
-            return "done in this direction: the downtime reads back what was sent since"
-        return "not yet done in this direction: it happens in the downtime, and the failback's preflight says what that costs"
+        return status.proof({**self.document, "state": self.state}) if self.view else ""
 
     @property
     def sites(self) -> dict[str, str]:

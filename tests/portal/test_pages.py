@@ -92,7 +92,7 @@ def test_states_that_a_volume_can_go_back_to(portal: Portal) -> None:
 def test_whether_the_full_compare_is_still_to_come(portal: Portal) -> None:
     assert "done in this direction: the downtime reads back what was sent since" in text(portal, "/plans/webshop")
     portal.see(compared=False, state="REVERSING")
-    assert "it happens in the downtime" in text(portal, "/plans/webshop")
+    assert "both ends are read whole in the downtime, about 3.5 s" in text(portal, "/plans/webshop")
     portal.see(compared=False, state="FAILED_OVER")
     assert "Full compare" not in text(portal, "/plans/webshop")
 

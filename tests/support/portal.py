@@ -128,6 +128,7 @@ def _copies(volume: str, owner: str | None) -> Iterator[dict[str, Any]]:
             "volume": volume,
             "host": host,
             "role": "source" if source else "target",
+            "compare_seconds": 0.5,
             "size": 128 << 20,
             "lag_bytes": 18724 if source else "unknown",
             "lag_age_s": 4.0 if source else "unknown",

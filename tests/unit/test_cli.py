@@ -17,10 +17,12 @@ import pytest
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import schema_text
 from typer.testing import CliRunner, Result
 
-from portal import PROJECT
+from portal import PROJECT, following, var_folder
 from portal.actions import asked
 from portal.cli import app
+from portal.store import observations
 from portal.worker.execution import requested
+from tests.support.portal import seen
 
 
 @pytest.fixture
@@ -103,6 +105,15 @@ def test_show(inventory: Path) -> None:
     assert "stops in reverse: frontend, application, database" in text
     document = json.loads(xdr("plan", "show", "webshop", "-i", inventory, "--json").stdout)
     assert document["stop_order"] == ["frontend", "application", "database"]
+
+
+def test_show_tells_what_was_last_seen_of_the_full_compare(inventory: Path) -> None:
+    assert "in this direction" not in xdr("plan", "show", "webshop", "-i", inventory).stdout
+    assert not (var_folder(inventory) / "xdr.sqlite").exists(), "to show a plan makes no store"
+    with contextlib.closing(following.open_store(inventory)) as store:
+        observations.put(store, observations.of_plan("webshop"), seen("REVERSING", compared=False))
+    told = " ".join(xdr("plan", "show", "webshop", "-i", inventory).stdout.split())
+    assert "both ends are read whole in the downtime, about 3.5 s" in told
 
 
 def test_site_list(inventory: Path) -> None:

@@ -37,6 +37,14 @@ def test_a_cycle_that_is_no_point_in_time() -> None:
     assert "yes" not in told
 
 
+def test_what_the_full_compare_will_cost() -> None:
+    assert "full compare" not in shown(state="ACTIVE")
+    assert "done in this direction" in shown(compared=True)
+    assert "both ends are read whole in the downtime, about 3.5 s" in shown(compared=False)
+    rows = [{key: value for key, value in row.items() if key != "compare_seconds"} for row in seen()["volumes"]]
+    assert "nobody knows yet how long" in shown(compared=False, volumes=rows)
+
+
 def test_hosts_without_accelerators() -> None:
     rows = [{**row, "accelerators_missing": ["blake3", "zstandard"]} for row in seen()["volumes"][:1]]
     assert "fra-hv1 lacks blake3 and zstandard: the role site_accelerators installs that" in shown(volumes=rows)

@@ -91,6 +91,7 @@ results:
     read_started: {description: "When the read of that cycle began, in seconds since 1970.", type: float}
     applied_at: {description: "When it was applied, in seconds since 1970.", type: float}
     compared: {description: "The newest full compare since replication was turned round: C(cycle), C(at), C(blocks); or null.", type: dict}
+    compare_seconds: {description: What a full compare in the downtime would take, 0 where there has been one., type: float}
     size: {description: "Bytes; null where the volume does not exist yet.", type: int}
     pending: {description: A committed cycle or a restore waits to be finished., type: bool}
     recovery_points:

@@ -52,7 +52,7 @@ def _predicted(opened: Session, volume: VolumeOnHost, copy: Copy, workers: Threa
             "predicted_read": reading.asked_bytes,
             "predicted_seconds": round(known.of_volume(reading.asked_bytes * both_ends, reading.size if behind is None else behind), 3),
             "compared": compared,
-            "compare_seconds": 0.0 if compared else round(known.of_volume(reading.size, 0), 3),
+            "compare_seconds": 0.0 if compared else known.to_compare(reading.size),
             "accelerators_missing": accelerators.missing(),
         }
 

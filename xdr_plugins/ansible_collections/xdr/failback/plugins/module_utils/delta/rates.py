@@ -47,6 +47,10 @@ class Rates:
         """A volume's share of it, without what a session takes in any case."""
         return read / self.read + sent / self.send + sent / self.apply
 
+    def to_compare(self, size: int) -> float:
+        """What a full compare of a volume takes in the downtime: both ends read at the same time."""
+        return round(self.of_volume(size, 0), 3)
+
     def learnt(self, work: Work) -> Rates:
         fixed = work.total - sum(part for part, nbytes in self._parts(work) if nbytes >= _ENOUGH)
         news = {"fixed": max(0.0, fixed)}

@@ -33,6 +33,7 @@ class DeltaDriver:
         here = Replication(self._state_dir, plan, name)
         state = here.state
         bytes_behind, age = lag.lag(here.folder, state) if with_lag else ("unknown", "unknown")
+        size = blocks.size_at(here.folder.volume.path)
         return {
             "volume": name,
             "role": state.role,
@@ -42,7 +43,8 @@ class DeltaDriver:
             "read_started": state.read_started,
             "applied_at": state.applied_at,
             "compared": state.compared,
-            "size": blocks.size_at(here.folder.volume.path),
+            "compare_seconds": 0.0 if state.compared else rates.load(self._state_dir, plan.plan).to_compare(size or 0),
+            "size": size,
             "pending": here.situation().pending,
             "crash_consistent": state.consistent,
             "how": state.how,
