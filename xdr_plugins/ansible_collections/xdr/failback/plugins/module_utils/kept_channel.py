@@ -205,9 +205,16 @@ def _keeper(folder: int, peer: Peer, slot: str, report: int, idle: float) -> int
         return 1
     os.write(report, b"null")
     os.close(report)
-    _wait_for_user(listener, process, idle)
+    line = _user(listener, process, idle)
     with contextlib.suppress(OSError):
         os.unlink(_file(folder, peer.name, slot, "sock"))  # noqa: PTH108
+    os.close(mine)  # the slot is free for another keeper
+    if line is None:
+        process.kill()
+        process.wait()
+        return 0
+    with line:
+        _hand_over(line, process)
     return 0
 
 
@@ -223,19 +230,18 @@ def _opened(peer: Peer) -> subprocess.Popen[bytes]:
     raise channel.failure(peer, code if code > 0 else 255, process.stderr.read(_SAID_AT_MOST).decode(errors="replace"))
 
 
-def _wait_for_user(listener: socket.socket, process: subprocess.Popen[bytes], idle: float) -> None:
+def _user(listener: socket.socket, process: subprocess.Popen[bytes], idle: float) -> socket.socket | None:
+    """Whoever comes for the channel; None where it died or nobody came."""
     until = time.monotonic() + idle
-    while process.poll() is None and time.monotonic() < until:
-        if not select.select([listener], [], [], 1.0)[0]:
-            continue
-        line, _ = listener.accept()
-        with line:
+    with listener:
+        while process.poll() is None and time.monotonic() < until:
+            if not select.select([listener], [], [], 1.0)[0]:
+                continue
+            line, _ = listener.accept()
             if _is_ours(line):
-                listener.close()
-                _hand_over(line, process)
-                return
-    process.kill()
-    process.wait()
+                return line
+            line.close()
+    return None
 
 
 def _is_ours(line: socket.socket) -> bool:

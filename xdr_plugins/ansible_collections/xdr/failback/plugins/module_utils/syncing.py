@@ -62,13 +62,11 @@ class Syncing:
 
     def _work(self, job: Job) -> tuple[bool, dict[str, Any]]:
         state = self.params["state"]
-        if state == "opened":
-            for mover, volumes in self._movers():
-                mover.open_channels(job, volumes)
-            return False, {}
-        if state in ("verified", "previewed"):
+        if state in ("verified", "previewed", "opened"):
             for mover, volumes in self._movers():
                 (mover.verify if state == "verified" else mover.preview)(job, volumes, self.results)
+                if state == "opened":
+                    mover.open_channels(job, volumes)
             return False, {}
         more = self._rounds(job)
         return any(one.get("bytes_sent") or one.get("resized") for one in self.results), more

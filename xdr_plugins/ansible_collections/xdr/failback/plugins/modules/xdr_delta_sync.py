@@ -20,7 +20,8 @@ options:
       - V(synced) runs one cycle.
       - V(verified) reads back from disk at both ends and compares digests; it changes nothing.
       - V(previewed) tells for each volume how a cycle would read it and why so, how much would go over, and how long that would take.
-      - V(opened) opens the channels to the peers and keeps them for the next call, so that a downtime does not pay for that.
+      - V(opened) tells the same, and opens the channels to the peers and keeps them for the next calls, so that a downtime does not
+        pay for that.
     type: str
     choices: [synced, verified, previewed, opened]
     default: synced
@@ -155,10 +156,10 @@ results:
     how: {description: How that is known., type: str}
     ratio: {description: Bytes on the wire for each byte of blocks., type: float}
     source_read: {description: "With O(state=verified): whether the source was read whole.", type: bool}
-    predicted_bytes: {description: "With O(state=previewed): what would go over, or C(unknown).", type: raw}
-    predicted_seconds: {description: "With O(state=previewed): how long it would take.", type: float}
-    compare_seconds: {description: "With O(state=previewed): what a full compare in the downtime costs, 0 after one.", type: float}
-    accelerators_missing: {description: "With O(state=previewed): libraries that this host lacks.", type: list, elements: str}
+    predicted_bytes: {description: "With O(state=previewed) and V(opened): what would go over, or C(unknown).", type: raw}
+    predicted_seconds: {description: "With these, too: how long it would take.", type: float}
+    compare_seconds: {description: "With these, too: what a full compare in the downtime costs, 0 after one.", type: float}
+    accelerators_missing: {description: "With these, too: libraries that this host lacks.", type: list, elements: str}
     equal: {description: Proven equal by this call; null where nothing was compared., type: bool}
 bytes_sent:
   description: Bytes of blocks on the wire, all volumes.
