@@ -48,6 +48,16 @@ def recovery_points(status: dict[str, Any], host: str) -> set[tuple[str, str]]:
     return {(one["volume"], point["name"]) for one in status["volumes"] if one["host"] == host for point in one["recovery_points"]}
 
 
+def test_a_copy_that_is_older_than_the_rpo_protects_nothing(luck: Luck) -> None:
+    luck.started()
+    with luck.edited(lambda plan: plan["targets"].update(rpo="1s")):  # the cycle and its compare take longer
+        failed = luck.run("reprotect", code=2)
+    assert "has no consistent point at the dr site that is younger than targets.rpo (1 s)" in failed.sentence
+    assert luck.status()["state"] == "UNPROTECTED"
+    luck.home()
+    assert luck.status()["state"] == "ACTIVE"
+
+
 # -- on the way to the DR site ------------------------------------------------------------------------------------
 
 

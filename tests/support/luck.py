@@ -57,7 +57,7 @@ class Done:
 
 @dataclass
 class Luck:
-    """``stage``: how far the story is: "", moved (home, not protected), home, lost, failed_over (the primary is back
+    """``stage``: how far the story is: "", started, moved (home, not protected), home, lost, failed_over (the primary is back
     and idle), reversed."""
 
     lab: Lab
@@ -118,15 +118,22 @@ class Luck:
         if self.stage == "home":
             return
         if not self.stage:
-            self._build()
-            self.run("start")
-            self.client.start()
-            self.writes()
-        elif self.stage != "moved":
+            self.started()
+        elif self.stage not in ("started", "moved"):
             self.ready()
             self.run("failback")
         self.run("reprotect")
         self.stage = "home"
+
+    def started(self) -> None:
+        """A new plan, not protected yet; whatever story was told before ends."""
+        if self.stage:
+            self.client.stop()
+        self._build()
+        self.run("start")
+        self.client.start()
+        self.writes()
+        self.stage = "started"
 
     def site_lost(self) -> None:
         if self.stage != "lost":

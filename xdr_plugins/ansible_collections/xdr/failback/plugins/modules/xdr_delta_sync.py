@@ -149,6 +149,7 @@ results:
     blocks: {description: "With O(state=verified): blocks that were compared.", type: int}
     seconds: {description: How long it took., type: float}
     cycle: {description: The number of the cycle., type: int}
+    read_started: {description: Unix time of the newest consistent point at the target; null where there is none., type: float}
     compared: {description: "The newest full compare: C(cycle), C(at), C(blocks); or null.", type: dict}
     method: {description: "How it was read: C(unchanged), C(tracked), C(digests) or C(scan).", type: str}
     why: {description: Why it was not read in a faster way., type: str}

@@ -43,8 +43,8 @@ Results = list[dict[str, Any]]
 
 def synchronise(job: Job, volumes: list[VolumeOnHost], reader: BinaryIO, writer: BinaryIO, peer: str, results: Results) -> None:
     """One cycle. Appends to ``results`` {"volume", "bytes_sent", "bytes_total", "blocks_changed", "resized", "seconds", "cycle",
-    "compared", "equal", "method", "why", "crash_consistent", "how", "ratio"} for each volume that was applied, so that they are
-    known when a later unit fails.
+    "read_started", "compared", "equal", "method", "why", "crash_consistent", "how", "ratio"} for each volume that was applied, so
+    that they are known when a later unit fails.
     """
     check_roles(job, volumes)
     with session.opened(job, volumes, reader, writer, peer, work="sync") as opened, scanning.pool() as workers:
@@ -107,6 +107,7 @@ class _Sent:
             "resized": reading.copy.size != reading.size,
             "seconds": round(time.monotonic() - self.began, 3),
             "cycle": self.cycle,
+            "read_started": self.folder.load().read_started,
             "compared": compared,
             "equal": equal,
             "method": reading.method,
