@@ -92,7 +92,9 @@ def test_a_whole_reversal_over_ssh(ready: Pair, server: Sshd, xdr: Caller) -> No
     assert first["bytes_sent"] == sum(result["bytes_sent"] for result in first["results"]) > 0
     assert not xdr.sync(ready.source)["changed"]
     ready.write(ready.source, "orders", content([1, 7, 3]))
-    assert xdr.sync(ready.source, check=True)["changed"]
+    preview = xdr.sync(ready.source, check=True)
+    assert preview["changed"]
+    assert preview["diff"] == {"before": {"orders": {"cycle": 2}}, "after": {"orders": {"cycle": 3, "bytes_to_send": 65536}}}
     assert xdr.replication(ready.source, "status", lag=True)["results"][1]["lag_bytes"] == 65536
     assert xdr.sync(ready.source, final=True, compression="zlib", phase="final_sync")["changed"]
     assert not xdr.sync(ready.source, check=True)["changed"]

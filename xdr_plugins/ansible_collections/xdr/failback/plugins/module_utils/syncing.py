@@ -15,7 +15,7 @@ from . import attempt
 from .delta.pace import Hours
 from .errors import XdrError
 from .progress import Progress
-from .site import PlanOnHost, load_plan
+from .site import PlanOnHost, VolumeOnHost, load_plan
 from .transfer import Job
 from .volumes import VolumeDriver, chosen, driver
 
@@ -46,11 +46,12 @@ class Syncing:
                 raise XdrError(what, where=self.plan.host, todo=todo, code="unit_divided")
 
     def run(self, *, check: bool) -> dict[str, Any]:
-        """{"changed", "results", "bytes_sent", "seconds"}, after a synchronisation also {"rounds", "stopped", "remaining_bytes",
-        "change_rate", "final_seconds"}.
+        """{"changed", "results", "bytes_sent", "seconds", "diff"}, after a synchronisation also {"rounds", "stopped",
+        "remaining_bytes", "change_rate", "final_seconds"}.
         """
         began = time.monotonic()
         more: dict[str, Any] = {}
+        before = {volume.name: self._state(volume, with_lag=False)["cycle"] for volume in self.volumes}
         if check:
             self.results = self._known_here()
             changed = self.params["state"] == "synced" and any(one["lag_bytes"] != 0 for one in self.results)
@@ -58,7 +59,9 @@ class Syncing:
             with self._job() as job:
                 changed, more = self._work(job)
         sent = sum(one.get("bytes_sent", 0) for one in self.results)
-        return {"changed": changed, "results": self.results, "bytes_sent": sent, "seconds": round(time.monotonic() - began, 3), **more}
+        seconds = round(time.monotonic() - began, 3)
+        diff = _diff(before, self.results) if self.params["state"] == "synced" else {}
+        return {"changed": changed, "results": self.results, "bytes_sent": sent, "seconds": seconds, "diff": diff, **more}
 
     def _work(self, job: Job) -> tuple[bool, dict[str, Any]]:
         state = self.params["state"]
@@ -77,8 +80,11 @@ class Syncing:
 
     def _known_here(self) -> Results:
         """What is known without the peer: the lag of each volume."""
-        found = [driver(volume.driver, self.state_dir).status(self.plan, volume.name, with_lag=True) for volume in self.volumes]
+        found = [self._state(volume, with_lag=True) for volume in self.volumes]
         return [{key: one[key] for key in ("volume", "lag_bytes", "lag_age_s", "cycle", "compared")} for one in found]
+
+    def _state(self, volume: VolumeOnHost, *, with_lag: bool) -> dict[str, Any]:
+        return driver(volume.driver, self.state_dir).status(self.plan, volume.name, with_lag=with_lag)
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
@@ -147,6 +153,17 @@ def _why_to_stop(rounds: Results, ready_below: int, most: int) -> str:
     if left >= before * SHRINKS:
         return "not_shrinking"
     return "rounds" if len(rounds) >= most else ""
+
+
+def _diff(before: dict[str, int], results: Results) -> dict[str, Any]:
+    """The newest cycle of each volume before and after; of a cycle that is only foretold, the bytes that differ."""
+    after: dict[str, Any] = {}
+    for one in results:
+        if "bytes_sent" in one:
+            after[one["volume"]] = {"cycle": one["cycle"], "bytes_sent": one["bytes_sent"]}
+        elif one["lag_bytes"] != 0:
+            after[one["volume"]] = {"cycle": one["cycle"] + 1, "bytes_to_send": one["lag_bytes"]}
+    return {"before": {name: {"cycle": before[name]} for name in after}, "after": after}
 
 
 def _added(before: Results, found: Results) -> Results:

@@ -100,8 +100,8 @@ attributes:
     description: Tells the lag of each volume as it is known at the source; the peer is not asked.
     support: full
   diff_mode:
-    description: The blocks of a volume are no readable difference.
-    support: none
+    description: The number of each volume's newest cycle, and the bytes that go over. The blocks themselves are no readable difference.
+    support: full
 """
 
 EXAMPLES = r"""
