@@ -145,6 +145,12 @@ REFUSALS: list[tuple[str, Record, str, dict[str, Any], str]] = [
     ("a number that is taken", replace(PRIMARY, run=RUN), "claimed", {"attempt": (4, 17), "run_id": "r2"}, "run_active"),
     ("another plan in an unfinished run", replace(PRIMARY, run=RUN), "claimed",
      {"attempt": (4, 18), "run_id": "r2", "action": "failback", "plan_hash": "h2"}, "plan_changed"),
+    ("a claim over what the gate did not see", PRIMARY, "claimed",
+     {"attempt": (4, 18), "run_id": "r2", "action": "rollback", "seen": {**PRIMARY.to_json(), "standing": "released"}}, "changed_since"),
+    ("a claim over traffic that moved since", replace(PRIMARY, run={**RUN, "phases": {"switch_traffic": {}}}), "claimed",
+     {"attempt": (4, 18), "run_id": "r2", "action": "rollback", "seen": replace(PRIMARY, run=RUN).to_json()}, "changed_since"),
+    ("a mark that comes after the end", replace(PRIMARY, status="FAILED_BACK", run={**RUN, "ended": 2.0, "outcome": "ok"}), "marked",
+     {"status": "FAILING_BACK"}, "wrong_state"),
 ]  # fmt: skip
 
 
@@ -239,3 +245,10 @@ def test_a_record_of_another_form_is_an_error(change: dict[str, Any]) -> None:
 def test_an_unknown_request_names_the_known_ones() -> None:
     with pytest.raises(XdrError, match=r"unknown request 'elected'.*founded, claimed"):
         ask(PRIMARY, "elected")
+
+
+@pytest.mark.parametrize("run", [None, {**RUN, "action": "replicate"}, RUN])
+def test_a_claim_goes_over_what_the_gate_saw_and_over_a_cycle(run: dict[str, Any] | None) -> None:
+    seen = replace(PRIMARY, run=RUN if run == RUN else None).to_json()
+    claimed = ask(replace(PRIMARY, run=run), "claimed", attempt=(4, 18), run_id="r2", action="rollback", seen=seen)
+    assert claimed.attempt == (4, 18)

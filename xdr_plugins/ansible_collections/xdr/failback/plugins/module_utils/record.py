@@ -16,6 +16,8 @@ from .site import load_plan, plan_dir
 Request = dict[str, Any]
 SITES = ("primary", "dr")
 ACCEPTED_BY = ("handover", "attested", "confirmed_stop")
+DECIDED_BY = ("epoch", "owner", "standing", "to", "draining", "declined", "offer", "status")  # what a gate's decision rests on
+CYCLE = "replicate"  # the action that changes none of it
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def transition(record: Record, request: Request, now: float) -> Record:
     """The record after the request, or Refused. ``now`` is in seconds since 1970.
 
     ``request["request"]`` names the transition; the other keys are ``attempt``, ``epoch``, ``owner``, ``to``, ``how``, ``by``,
-    ``text``, ``status``, ``outcome``, ``run_id``, ``action``, ``plan_hash``, ``fresh``, ``no_offer``, ``declined_by_other``.
+    ``text``, ``status``, ``outcome``, ``run_id``, ``action``, ``plan_hash``, ``fresh``, ``no_offer``, ``declined_by_other``, ``seen``.
     A request for what is already so returns the same record.
     """
     name = request["request"]
@@ -299,6 +301,7 @@ def _claimed(record: Record, request: Request, now: float) -> Record:
         if run["id"] == run_id:
             return record
         raise _refused(record, f"attempt {pair[1]} belongs to run {run['id']}", "Start a new run; it gets a new number", "run_active")
+    _check_seen(record, request.get("seen"))
     plan_hash = str(request.get("plan_hash") or "")
     if run is not None and run["ended"] is None and run["action"] == action and not request.get("fresh"):
         pinned = run["plan_hash"] or plan_hash
@@ -312,6 +315,24 @@ def _claimed(record: Record, request: Request, now: float) -> Record:
         return replace(record, attempt=pair, run={**run, "id": run_id, "attempt": pair[1], "plan_hash": pinned})
     begun = {"id": run_id, "action": action, "attempt": pair[1], "plan_hash": plan_hash, "started": now, "ended": None, "outcome": None}
     return replace(record, attempt=pair, run={**begun, "phases": {}})
+
+
+def _check_seen(record: Record, seen: dict[str, Any] | None) -> None:
+    """Raises Refused when the record is no longer what the gate decided by: another run was at work between its look and this claim."""
+    if seen is None:
+        return
+    now = record.to_json()
+    changed = [name for name in DECIDED_BY if now[name] != seen[name]]
+    if record.run and record.run["action"] != CYCLE and _reached(record.run) != _reached(seen["run"]):
+        changed.append("run")
+    if changed:
+        what = f"another run was at work here since the gate looked ({', '.join(changed)} changed)"
+        raise _refused(record, what, "Run it again, it looks anew", "changed_since")
+
+
+def _reached(run: dict[str, Any] | None) -> tuple[bool, bool]:
+    """Whether the run is over, and whether it may have moved the traffic."""
+    return (run is None or run["ended"] is not None, run is not None and "switch_traffic" in run["phases"])
 
 
 def _status(record: Record, request: Request, now: float) -> Record:
@@ -335,6 +356,9 @@ def _ended(record: Record, request: Request, now: float) -> Record:
 
 
 def _marked(record: Record, request: Request, now: float) -> Record:
+    run, status, outcome = record.run, request.get("status"), request.get("outcome")
+    if status and not outcome and status != record.status and run is not None and run["ended"] is not None:
+        raise _refused(record, f"run {run['id']} has ended, {status} comes too late", "Read the records, then start a new run")
     if request.get("status"):
         record = _status(record, request, now)
     return _ended(record, request, now) if request.get("outcome") else record

@@ -88,6 +88,11 @@ options:
     description: The claim begins a new run even where one of the same action is unfinished; otherwise that one's phases are kept.
     type: bool
     default: false
+  seen:
+    description:
+      - The record by which the caller decided, for O(state=claimed).
+      - Refused, code V(changed_since), where another run has changed it since; what a replication cycle does counts for nothing.
+    type: dict
   status:
     description: The state of the plan to store, for O(state=marked).
     type: str
@@ -187,10 +192,25 @@ ARGUMENTS: dict[str, Any] = {
     "plan_hash": {"type": "str", "default": ""},
     "document": {"type": "dict"},
     "fresh": {"type": "bool", "default": False},
+    "seen": {"type": "dict"},
     "status": {"type": "str", "default": ""},
     "outcome": {"type": "str", "default": ""},
 }
-PASSED_ON = ("owner", "to", "how", "by", "text", "no_offer", "declined_by_other", "action", "plan_hash", "fresh", "status", "outcome")
+PASSED_ON = (
+    "owner",
+    "to",
+    "how",
+    "by",
+    "text",
+    "no_offer",
+    "declined_by_other",
+    "action",
+    "plan_hash",
+    "fresh",
+    "seen",
+    "status",
+    "outcome",
+)
 
 
 def request_of(params: dict[str, Any]) -> dict[str, Any]:
