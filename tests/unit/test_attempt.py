@@ -64,6 +64,7 @@ def test_a_newer_pair_is_stored_and_goes_on_in_the_run(host: SiteHost) -> None:
     assert host.record.attempt == (1, 3)
     assert host.record.run is not None
     assert (host.record.run["id"], host.record.run["attempt"], host.record.run["action"]) == ("r2", 3, "failback")
+    assert host.record.run["plan_hash"] == ""  # the run did not claim this host, so what it is was guessed
     assert set(phases(host)) == {"release", "offer"}
 
 

@@ -89,6 +89,21 @@ def test_a_failback_goes_on_where_it_stopped(name: str, enter: str) -> None:
     assert (told.enter, told.fresh) == (enter, name == "reversing")
 
 
+def test_a_failback_that_was_begun_twice_ends_at_home() -> None:
+    world = World().home()
+    world.claim("failback")
+    found = decision("failback", world)
+    assert (found.proceed, found.enter) == (True, "start")
+
+
+def test_an_offer_that_the_site_declined_for_good_is_not_made_to_it_again() -> None:
+    world = World().offered()
+    world.claim("rollback")
+    world.ask("primary", "declined", epoch=3)
+    world.all("marked", status="FAILING_BACK")
+    assert decision("failback", world).enter == "stop"
+
+
 def test_each_attempt_gets_a_greater_number() -> None:
     world = World().reversing()
     told = decision("failback", world)
@@ -299,3 +314,13 @@ def test_what_follows_a_failure(name: str, dead: str | None, policy: str, remedy
     told = recover(plan, derive(plan, world.reads()))
     assert told.remedy == remedy
     assert told.told
+
+
+def test_an_offer_is_not_taken_back_from_a_site_that_is_silent_though_the_other_is_back() -> None:
+    """A failover was attested, DR may have accepted, and the primary site, which still owns by its own record, answers again."""
+    world = World().active()
+    world.dead = {"primary"}
+    world.claim("failover")
+    world.ask("witness", "offered", epoch=2, to="dr", how="attested", by="ann", text="power is off")
+    world.dead = {"dr"}
+    assert recover(PLAN, derive(PLAN, world.reads())).remedy == "wait"

@@ -122,6 +122,42 @@ def test_unfinished_run_is_seen_with_the_phases_of_every_host() -> None:
     assert derived(world).run is None
 
 
+def test_an_end_that_only_some_hosts_recorded_does_not_hide_that_the_traffic_moved() -> None:
+    world = World().switching()
+    world.ask("dr", "marked", status="FAILED_BACK", outcome="ok")
+    run = derived(world).run
+    assert run is not None
+    assert "switch_traffic" in run["phases"]
+    world.ask("primary", "marked", status="FAILED_BACK", outcome="ok")
+    assert derived(world).run is None
+
+
+def test_a_claim_that_reached_only_some_hosts_does_not_hide_that_the_traffic_moved() -> None:
+    world = World().switching()
+    world.ask("dr", "claimed", attempt=(3, 99), run_id="run-99", action="failback", plan_hash="h1", fresh=True)
+    run = derived(world).run
+    assert run is not None
+    assert (run["id"], list(run["phases"])) == ("run-99", ["switch_traffic"])
+
+
+def test_what_a_host_guesses_of_a_run_that_did_not_claim_it_counts_for_nothing() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    world.claim("failover")
+    world.ask("primary", "claimed", attempt=(1, world.number), run_id=f"run-{world.number}", action="start", fresh=True)
+    world.dead = set()
+    run = derived(world).run
+    assert run is not None
+    assert (run["action"], run["plan_hash"]) == ("failover", "h1")
+
+
+def test_an_offer_that_its_site_has_declined_is_told_as_such() -> None:
+    world = World().offered()
+    assert (derived(world).offer or {})["declined"] is False
+    world.ask("primary", "declined", epoch=3)
+    assert (derived(world).offer or {})["declined"] is True
+
+
 @pytest.mark.parametrize("chapter", ["active", "failed_over", "reversing", "offered", "home"])
 def test_a_view_comes_back_from_json(chapter: str) -> None:
     view = derived(getattr(World(), chapter)())

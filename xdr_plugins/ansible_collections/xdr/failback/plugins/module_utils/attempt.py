@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from . import record as records
@@ -39,13 +40,18 @@ class Holding:
             yield self
 
     def begin(self, run_id: str, phase: str) -> None:
-        """Store the pair, and mark the phase's intent; inside the lock."""
+        """Store the pair, and mark the phase's intent; inside the lock.
+
+        A host that the run did not claim, because it did not answer then, takes it for its own unfinished one. That it has no plan hash
+        says that this is a guess.
+        """
         record = self.record
         run = record.run
         if self._pair != record.attempt or (run_id and (run is None or run["id"] != run_id)):
             action = run["action"] if run else ""
             request = {"request": "claimed", "attempt": self._pair, "run_id": run_id or (run or {}).get("id", ""), "action": action}
             record = records.transition(record, request, time.time())
+            record = replace(record, run={**(record.run or {}), "plan_hash": ""})
         self.save(records.mark_intent(record, phase, time.time()) if phase else record)
 
     def end(self, phase: str) -> None:

@@ -148,9 +148,12 @@ def _same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _entry(action: str, view: View) -> str:
-    """An offer that is open is handed over to its end first, also where the site has accepted it: the witness must hear of it."""
+    """An offer that is open is handed over to its end first, also where the site has accepted it: the witness must hear of it.
+
+    Not one that the site has declined for good: it gets another.
+    """
     to = "dr" if action == "failover" else "primary"
-    if view.offered_to(to):
+    if view.offer and view.offered_to(to) and not view.offer["declined"]:
         return "handover"
     return "start" if view.owner == to else "stop"
 
@@ -210,8 +213,11 @@ def _replicate(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
 
 
 def _failback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
-    if view.owner == "primary" and view.state in HOME and not _unfinished_move(view):
+    home, move = view.owner == "primary" and view.state in HOME, _unfinished_move(view)
+    if home and not move:
         return False, "the plan is home already: the primary site runs it"
+    if home and move and move["action"] != "failover":
+        return True, "the plan is home, and the run that has not ended goes on to its end"
     if view.state is State.FAILING_BACK or (view.state is State.HALTED and view.run):
         return True, "the failback that began goes on where it stopped"
     if view.state is State.ROLLING_BACK:

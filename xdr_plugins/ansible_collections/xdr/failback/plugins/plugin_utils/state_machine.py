@@ -121,7 +121,9 @@ class View:
     compared: bool  # every volume was compared whole within this direction of replication
     standing: Mapping[str, str]  # what each site's record says of it, "unknown" where it does not answer
     run: Mapping[str, Any] | None  # the run that has begun and not ended
-    offer: Mapping[str, Any] | None  # the witness's offer that is neither decided nor declined
+    offer: (
+        Mapping[str, Any] | None
+    )  # the witness's offer that it holds neither for decided nor for declined; "declined": the site did decline it
     unreachable: tuple[str, ...]  # inventory hosts
 
     def offered_to(self, site: str) -> bool:
@@ -157,7 +159,7 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
     owner, state, why = _owner(record, witness, epoch)
     lag, compared = _lag(plan, reads, owner)
     newest = _newest(known, record, owner)
-    run = _open_run(known)
+    run = _open_run(known, record[owner] if owner else None)
     if state is None and owner is None and run is None:
         state, why = State.NO_OWNER, "ownership was released and nobody accepted it, and no run is at work on it"
     if state is None:
@@ -175,7 +177,7 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
         compared=compared,
         standing={site: str(r["standing"]) if r else "unknown" for site, r in record.items()},
         run=run,
-        offer=_open_offer(witness),
+        offer=_offer(record, witness),
         unreachable=tuple(sorted(host for host, read in reads.items() if not read["reachable"])),
     )
 
@@ -209,6 +211,12 @@ def _owner(
 def _open_offer(witness: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     offer: Mapping[str, Any] | None = witness.get("offer") if witness else None
     return offer if offer and not offer["decided"] else None
+
+
+def _offer(record: Mapping[str, Mapping[str, Any] | None], witness: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    offer = _open_offer(witness)
+    site = record[offer["to"]] if offer else None
+    return offer and {**offer, "declined": site is not None and site["declined"] >= offer["epoch"]}
 
 
 def _forked(record: Mapping[str, Mapping[str, Any] | None]) -> bool:
@@ -267,14 +275,20 @@ def _lag(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]], owner:
     return lag, all(row["compared"] for row in rows)
 
 
-def _open_run(known: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The newest run over all hosts, with the phases that any host has marked, unless it has ended."""
+def _open_run(known: Iterable[Mapping[str, Any]], owner: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The newest run over all hosts, with the phases that any host has marked, unless it has ended.
+
+    What the owner says of its own run counts more than what others say, and as long as that has not ended: neither an end that only some
+    hosts have recorded nor a claim that reached only some may hide that the traffic has moved.
+    A host that the run reached without having claimed it does not know its action and plan.
+    """
     runs = [r["run"] for r in known if r.get("run")]
-    newest = max(runs, key=lambda run: run["attempt"], default=None)
-    if newest is None or any(run["ended"] for run in runs if run["attempt"] == newest["attempt"]):
+    newest = max(runs, key=lambda run: (run["attempt"], bool(run["plan_hash"])), default=None)
+    same = [run for run in runs if newest and run["attempt"] == newest["attempt"]]
+    owners = [owner["run"]] if owner and owner["run"] and not owner["run"]["ended"] else []
+    if newest is None or (any(run["ended"] for run in same) and not (owners and owners[0] in same)):
         return None
     phases: dict[str, Any] = {}
-    for run in runs:
-        if run["attempt"] == newest["attempt"]:
-            phases.update(run["phases"])
+    for run in (*owners, *same):
+        phases.update(run["phases"])
     return {**newest, "phases": phases}
