@@ -1,0 +1,35 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What must be so in every world."""
+
+from __future__ import annotations
+
+from tests.model.machine import Broken, Machine
+from tests.model.world import DR, HOSTS, PRIMARY, WITNESS, World
+
+
+def check(machine: Machine, world: World) -> None:
+    """Raises Broken."""
+    if may_run(machine, world, PRIMARY) and may_run(machine, world, DR):
+        raise Broken("both sites may run the plan's instances")
+    _one_site_to_an_epoch(machine, world)
+
+
+def may_run(machine: Machine, world: World, which: int) -> bool:
+    """Its instances run, or its start guard would let them: now, or with the answer that it already has."""
+    host = world.hosts[which]
+    if host.power == "off":
+        return False
+    told = (host.guard, world.hosts[WITNESS].record) if host.guard >= 0 else (world.hosts[WITNESS].record,)
+    return host.running or any(not machine.hosts.heard(host.record, number).code for number in told)
+
+
+def _one_site_to_an_epoch(machine: Machine, world: World) -> None:
+    taken: dict[int, str] = {}
+    for which in (PRIMARY, DR):
+        for entry in machine.hosts.record[world.hosts[which].record].history:
+            if entry["owner"] == HOSTS[which] and entry["how"] != "taken_over":
+                if taken.setdefault(entry["epoch"], HOSTS[which]) != HOSTS[which]:
+                    raise Broken(f"both sites have accepted epoch {entry['epoch']}")
+                if entry["epoch"] == machine.hosts.record[world.hosts[WITNESS].record].declined:
+                    raise Broken(f"{HOSTS[which]} has accepted epoch {entry['epoch']}, which the witness holds for declined")
