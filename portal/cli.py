@@ -18,7 +18,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from typer.core import TyperGroup
 
 from . import cli_bench, cli_runs, cli_users
-from .options import DEFAULT_INVENTORY, Inventory, Json, PlanName, group
+from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
 BAD_OPTIONS = 5
@@ -191,6 +191,30 @@ def db_upgrade(inventory: Inventory = DEFAULT_INVENTORY) -> None:
 
     before, after = migration.upgrade(Store(url_of(var_folder(inventory))))
     typer.echo(f"the store has version {after}" + (f", it had {before}" if before not in (None, after) else ""))
+
+
+@app.command()
+def backup(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: Force = False) -> None:
+    """Write the store to a file, while worker and portal may run. It holds password hashes: keep it as such."""
+    from . import var_folder
+    from .store import backup as backups
+    from .store.engine import url_of
+
+    version = backups.backup(url_of(var_folder(inventory)), file, force=force)
+    typer.echo(f"the store, version {version}, is in {file}")
+
+
+@app.command()
+def restore(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: Force = False) -> None:
+    """Put a backup in the store's place; end worker and portal first. What runs then is ended in the store, and everybody logs in again."""
+    from . import var_folder
+    from .store import backup as backups
+    from .store.engine import url_of
+
+    version, ended = backups.restore(url_of(var_folder(inventory)), file, force=force)
+    typer.echo(f"the store, version {version}, is restored from {file}")
+    for run_id in ended:
+        typer.echo(f"run {run_id} had not ended when the backup was made; xdr status says how far it came")
 
 
 # -- schema, lab, demo, test -----------------------------------------------------------------------------------

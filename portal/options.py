@@ -18,6 +18,8 @@ Inventory = Annotated[
     Path, typer.Option("--inventory", "-i", envvar="XDR_INVENTORY", help="The environment's inventory.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 PlanName = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 
 

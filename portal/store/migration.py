@@ -54,7 +54,7 @@ def ready(store: Store) -> None:
     if found is None:
         upgrade(store)
     elif found != head():
-        _known(store, found)
+        known(found, _shown(store))
         raise XdrError(
             f"the store has version {found}, this program needs {head()}",
             where=_shown(store),
@@ -70,20 +70,21 @@ def upgrade(store: Store) -> tuple[str | None, str]:
     with store.writing() as connection:
         before = _version(connection)
         if before is not None:
-            _known(store, before)
+            known(before, _shown(store))
         if before != head():
             command.upgrade(_config(connection), "head")
     return before, head()
 
 
-def _known(store: Store, found: str) -> None:
+def known(found: str, where: str) -> None:
+    """Raises XdrError, store_newer, for a version that this program has no migration to."""
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory.from_config(_config())
     if found not in {one.revision for one in script.walk_revisions()}:
         raise XdrError(
             f"the store was written by a newer version of this program (its version is {found}, known is {head()})",
-            where=_shown(store),
+            where=where,
             todo="Run the newer program; this one changes nothing in it",
             code="store_newer",
         )

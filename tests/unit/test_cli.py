@@ -69,6 +69,17 @@ def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inve
         assert "Run the newer program" in result.stderr
 
 
+def test_a_backup_and_the_way_back(inventory: Path, tmp_path: Path) -> None:
+    xdr("db", "upgrade", "-i", inventory)
+    copy = tmp_path / "copy"
+    assert xdr("backup", copy, "-i", inventory).exit_code == 0
+    for command in ("backup", "restore"):
+        refused = xdr(command, copy, "-i", inventory)
+        assert refused.exit_code == 5
+        assert "--force" in refused.stderr
+    assert "is restored" in xdr("restore", copy, "--force", "-i", inventory).stdout
+
+
 @pytest.mark.parametrize("command", [["plan", "show"], ["run", "failback"], ["status"]])
 def test_a_plan_that_is_not_there(command: list[str], inventory: Path) -> None:
     result = xdr(*command, "nix", "-i", inventory)
