@@ -12,6 +12,7 @@ from ..results import ON_FROM_THERE
 from ..store.runs import ROLLBACK, STOP, Run
 
 KILLED_MOST = 3  # how often ansible-playbook may be killed
+OVERTAKEN = "changed_since"  # the claim was refused: nothing was done, and the gate has to look anew
 LAUNCHED_MOST = 10  # in all: a run whose worker dies each time is not launched for ever
 
 Result = Mapping[str, Any]  # RunResult.to_json()
@@ -56,6 +57,9 @@ def _broken_off(run: Run, results: Sequence[Result | None], last: Result | None)
 
 
 def _ended_by_itself(run: Run, results: Sequence[Result | None], last: Result) -> Launch | Ended:
+    if last["code"] == OVERTAKEN and run.message != STOP and len(results) < LAUNCHED_MOST:
+        heeds = last["action"] == run.action and not _refused(results)
+        return Launch(last["action"], "another run was still at work when this one began; launched again", heeds=heeds)
     if last["action"] != run.action:  # the rollback that was asked for
         if _refused([last]):
             return Launch(run.action, f"a rollback is not possible any more, the {run.action} goes on: {last['error']}", heeds=False)

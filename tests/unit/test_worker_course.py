@@ -20,6 +20,7 @@ def result(action: str = "failback", exit_code: int = 0, **more: Any) -> dict[st
 
 GOOD, FAILED, STOPPED, KILLED = result(), result(exit_code=2), result(exit_code=1, stopped=True), result(exit_code=1, killed=True)
 UNDONE, CLOSED = result("rollback"), result("rollback", 10, code="gate_refused")
+OVERTAKEN, LATE = result(exit_code=2, code="changed_since"), result("rollback", 2, code="changed_since")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ UNDONE, CLOSED = result("rollback"), result("rollback", 10, code="gate_refused")
         ("rollback", [STOPPED, None], "rollback", False),  # the rollback's own worker died
         ("rollback", [STOPPED, CLOSED], "failback", False),  # too late: it has to be finished
         ("rollback", [STOPPED, CLOSED, None], "failback", False),
+        ("", [OVERTAKEN], "failback", True),  # what an earlier run had left was still at work
+        ("rollback", [STOPPED, LATE], "rollback", False),
     ],
 )
 def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bool) -> None:
@@ -58,6 +61,8 @@ def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bo
         ("stop", [None], 1, "stopped", "stopped by alice. "),
         ("stop", [GOOD], 0, "", ""),
         ("stop", [FAILED], 2, "", "It failed"),
+        ("stop", [OVERTAKEN], 2, "changed_since", "It failed"),
+        ("", [OVERTAKEN] * 10, 2, "changed_since", "It failed"),
         ("", [KILLED, KILLED, KILLED], 1, "", "It failed"),
         ("", [None] * 10, 1, "gave_up", "launched 10 times"),
         ("rollback", [STOPPED, UNDONE], 0, "rolled_back", "rolled back, as alice asked"),
