@@ -386,7 +386,3 @@ class Machine:
             *(f"{key} {said[key]}" for key in ("owner_epoch", "to", "owner", "status", "outcome") if said.get(key)),
         ]
         return f"{HOSTS[ask.host]} is asked by {ask.run_id}: {' '.join(map(str, words))}"
-
-
-def both(world: World) -> tuple[Host, Host]:
-    return world.hosts[PRIMARY], world.hosts[DR]
