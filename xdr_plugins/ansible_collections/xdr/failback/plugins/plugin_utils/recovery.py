@@ -48,9 +48,8 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
         return _stay(plan, view, run, source, target, dead[source])
     if view.owner == target:
         return _policy(plan, view, run, target, dead[target])
-    if (
-        view.offered_to(target) and dead[target]
-    ):  # it may have accepted, also where the source, attested to be off, is back and owns by its record
+    # it may have accepted, also where the source, attested to be off, is back and owns by its record
+    if view.offered_to(target) and dead[target]:
         epoch = view.offer["epoch"] if view.offer else "?"
         fenced = f"{target} was offered epoch {epoch} and does not answer: everything stays fenced until it does"
         return Recovery(Remedy.WAIT, f"{fenced}. Then run {run['action']} again, or roll back")

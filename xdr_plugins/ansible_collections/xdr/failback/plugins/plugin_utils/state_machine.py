@@ -121,9 +121,8 @@ class View:
     compared: bool  # every volume was compared whole within this direction of replication
     standing: Mapping[str, str]  # what each site's record says of it, "unknown" where it does not answer
     run: Mapping[str, Any] | None  # the run that has begun and not ended
-    offer: (
-        Mapping[str, Any] | None
-    )  # the witness's offer that it holds neither for decided nor for declined; "declined": the site did decline it
+    # the witness's offer that it holds neither for decided nor for declined; "declined": the site did decline it
+    offer: Mapping[str, Any] | None
     unreachable: tuple[str, ...]  # inventory hosts
 
     def offered_to(self, site: str) -> bool:
