@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -32,13 +33,15 @@ LONGEST = 1800.0
 class Client:
     """Starts and stops the writer. A log that is there already is continued, with numbers that were never sent."""
 
-    def __init__(self, url: str, log: Path, rate: float = RATE) -> None:
-        self.url, self.log, self.rate = url, log, rate
+    def __init__(self, url: str, log: Path, rate: float = RATE, before: Sequence[str] = ()) -> None:
+        """``before`` goes before the writer's command line, and becomes it."""
+        self.url, self.log, self.rate, self.before = url, log, rate, before
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "portal.lab.client", self.url, str(self.log), "--rate", str(self.rate), "--parent", str(os.getpid())]
+        options = ["--rate", str(self.rate), "--parent", str(os.getpid())]
+        argv = [*self.before, sys.executable, "-m", "portal.lab.client", self.url, str(self.log), *options]
         with self.log.with_suffix(".err").open("wb") as errors:
             self._process = subprocess.Popen(
                 argv,

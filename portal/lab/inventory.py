@@ -30,21 +30,23 @@ def lab_root(name: str) -> Path:
     return Path("/var/lib/xdr-lab") / name if os.geteuid() == 0 else Path(f"/var/tmp/xdr-lab-{os.getuid()}") / name  # noqa: S108
 
 
-def materialise(name: str, root: Path, *, project: Path = PROJECT, keep: bool = False, is_free: Free = free) -> Path:
+def materialise(
+    name: str, root: Path, *, project: Path = PROJECT, keep: bool = False, choice: Choice | None = None, is_free: Free = free
+) -> Path:
     """Make the inventory of a lab and return its path.
 
     ``keep``: the lab is there already, so its inventory stays as it is, edited plans included. Otherwise the files are copied
-    anew, and an earlier choice of addresses and ports is kept when it is still free.
+    anew, and an earlier choice of addresses and ports is kept when it is still free. ``choice``: nothing is looked for, these are free.
     """
     path = inventory_path(name, project)
     before = read_choice(path)
     if keep and before:
         return path
-    if before and not _still_usable(path, before, is_free):
-        before = None
+    if not choice and before and _still_usable(path, before, is_free):
+        choice = before
     _copy(project / "inventories" / "lab", path)
     ports = service_ports(path / "plans")
-    choice = before or choose(name, ports, is_free)
+    choice = choice or choose(name, ports, is_free)
     if choice.offset:
         move_ports(path / "plans", choice.offset)
     _write_lab(path, name, root, choice)

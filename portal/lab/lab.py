@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -36,7 +36,7 @@ class Lab:
         self.name, self.inventory, self.root, self.project = name, inventory, root, project
 
     @classmethod
-    def create(cls, name: str = "lab", project: Path = PROJECT) -> Lab:
+    def create(cls, name: str = "lab", project: Path = PROJECT) -> Self:
         """The lab of this name, whether it is up or not. Raises XdrError for a name that is not a plain word."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", name):
             raise XdrError(f"'{name}' is no name for a lab", where="lab", todo="Take up to 20 letters a-z, digits and '-'")
@@ -59,7 +59,7 @@ class Lab:
             built = self._was_built()
             if not built:
                 self._clear()
-            materialise(self.name, self.root, project=self.project, keep=built)
+            self._materialise(keep=built)
             changes = self._playbook("lab_up.yml")
             write_json(self._marker, {"inventory": str(self.inventory), "lab": read_lab(self.inventory)})
             return changes
@@ -72,6 +72,13 @@ class Lab:
                 with contextlib.suppress(XdrError):  # a lab too broken for its playbook; what counts comes next
                     self._playbook("lab_down.yml")
             self._clear()
+
+    def _materialise(self, *, keep: bool) -> None:
+        materialise(self.name, self.root, project=self.project, keep=keep)
+
+    def _on(self, host: str) -> list[str]:
+        """What goes before a command that is to run where this host is, or the ``controller``."""
+        return []
 
     def _was_built(self) -> bool:
         try:
@@ -106,7 +113,8 @@ class Lab:
     def _playbook(self, name: str) -> int:
         """Run a playbook; the number of changes of its recap. Its output goes to var/<name>/<playbook>.log."""
         log = self.inventory.parent / f"{Path(name).stem}.log"
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), str(self.project / "playbooks" / name)]
+        ansible = str(Path(sys.executable).parent / "ansible-playbook")
+        argv = [*self._on("controller"), ansible, "-i", str(self.inventory), str(self.project / "playbooks" / name)]
         environment = {
             **os.environ,
             BUILD: str(self.root),
@@ -155,8 +163,9 @@ class Lab:
         argv = [PYTHON, "-B", str(program), action, str(folder), "--address", lab.get("addresses", {}).get(host, "")]
         environment = dict(os.environ)
         if as_account and os.geteuid() == 0:
-            argv = ["setpriv", f"--reuid={account}", f"--regid={account}", "--init-groups", "--", *argv]
+            argv = [*as_user(account), *argv]
             environment.update(HOME=pwd.getpwnam(account).pw_dir, USER=account, LOGNAME=account)
+        argv = [*self._on(host), *argv]
         done = subprocess.run(
             argv, cwd="/", env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
         )
@@ -186,6 +195,10 @@ class Lab:
 
     def volume(self, site: str, file: str = "orders.img") -> Path:
         return self.site_dir(site) / "volumes" / file
+
+
+def as_user(account: str) -> list[str]:
+    return ["setpriv", f"--reuid={account}", f"--regid={account}", "--init-groups", "--"]
 
 
 def failure(log: str) -> str:

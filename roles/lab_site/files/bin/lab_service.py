@@ -36,6 +36,30 @@ def log(text: str) -> None:
     print(f"{time.time():.3f} monotonic={time.monotonic():.3f} {text}", flush=True)
 
 
+class Sighting:
+    """For an observer who does not trust the orchestrator: a line for each start, first health answer and stop, and a lock of the
+    resource, one for all sites, held for as long as this process can write. A second holder says so and goes on: it is no fence."""
+
+    def __init__(self, folder: str, name: str, site: str) -> None:
+        self.name, self.site, self.was_healthy = name, site, False
+        self.journal = os.open(f"{folder}/{name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.held = os.open(f"{folder}/{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.tell("breach")
+        self.tell("start")
+
+    def tell(self, event: str) -> None:
+        line = {"event": event, "resource": self.name, "site": self.site, "pid": os.getpid(), "monotonic": time.monotonic()}
+        os.write(self.journal, json.dumps(line).encode() + b"\n")
+
+    def healthy(self) -> None:
+        if not self.was_healthy:
+            self.was_healthy = True
+            self.tell("healthy")
+
+
 class Image:
     """A ring of 4 KiB records in a file of fixed size; block 0 says how many were ever written.
 
@@ -133,6 +157,7 @@ class Service:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.sighting = Sighting(options.observed, options.name, options.site) if options.observed else None
         self.volume: Any = (Orders if options.kind == "orders" else Image)(options.volume)
 
     def post_orders(self, document: dict[str, Any]) -> None:
@@ -181,6 +206,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
+            if self.service.sighting:
+                self.service.sighting.healthy()
             self.reply(200, {"name": self.service.options.name, "status": "ok"})
         elif self.path == "/orders/count" and self.service.options.kind == "orders":
             self.reply(200, {"count": self.service.volume.count()})
@@ -238,6 +265,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--volume", required=True)
     parser.add_argument("--to", type=int, help="port of the service that orders are passed on to")
     parser.add_argument("--touch", type=int, action="append", default=[], help="port of a store that gets a record now and then")
+    parser.add_argument("--observed", help="a folder for an observer: a journal and a lock of each resource")
     chosen = parser.parse_args()
     if chosen.kind in ("api", "web") and chosen.to is None:
         parser.error(f"{chosen.kind} needs --to")
@@ -264,6 +292,8 @@ def main() -> int:
     server.shutdown()
     server.server_close()
     service.volume.close()  # waits for the write in hand
+    if service.sighting:
+        service.sighting.tell("stop")
     log(f"{chosen.name} stopped")
     os._exit(0)  # not for threads that wait for a neighbour
 
