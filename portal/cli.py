@@ -17,7 +17,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_bench, cli_runs, cli_users
+from . import cli_bench, cli_faults, cli_runs, cli_users
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -69,6 +69,7 @@ for name, part in (
     ("schema", schema_app),
     ("lab", lab_app),
     ("bench", cli_bench.app),
+    ("faults", cli_faults.app),
 ):
     app.add_typer(part, name=name)
 

@@ -10,6 +10,7 @@ import pytest
 from portal.lab.lab import Lab
 from tests.support.filesystems import may_mount
 from tests.support.labs import built
+from tests.support.namespaces import may_separate
 
 hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is no failure
 hypothesis.settings.load_profile("xdr")
@@ -23,10 +24,16 @@ def lab() -> Iterator[Lab]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that mount a file system run where that is allowed; elsewhere they are left out, and the report says so."""
-    left_out = [item for item in items if (marker := item.get_closest_marker("root")) and not may_mount(*marker.args)]
-    if left_out:
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
-        names = dict.fromkeys(item.name.partition("[")[0] for item in left_out)
-        print(f"left out, for only root may mount a file system: {', '.join(names)}")
+    """Tests that need more than any user may do run where that is allowed; elsewhere they are left out, and the report says so."""
+    unmounted = [item for item in items if (marker := item.get_closest_marker("root")) and not may_mount(*marker.args)]
+    _leave_out(config, items, unmounted, "only root may mount a file system")
+    together = [item for item in items if item.get_closest_marker("namespaces") and not may_separate()]
+    _leave_out(config, items, together, "network namespaces are not allowed here")
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], those: list[pytest.Item], why: str) -> None:
+    if those:
+        items[:] = [item for item in items if item not in those]
+        config.hook.pytest_deselected(items=those)
+        names = dict.fromkeys(item.name.partition("[")[0] for item in those)
+        print(f"left out, for {why}: {', '.join(names)}")

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     **{f"{PLUGINS}/{kind}": {MU, PU, "ansible"} for kind in ("action", "callback", "filter", "inventory")},
     "portal": {"portal", MU, PU, "paramiko", "rich", "ruamel.yaml", "typer"},
     "portal/bench": {"portal", MU, PU, "rich"},
+    "portal/faults": {"portal", MU, PU, "rich"},
     "portal/store": {"portal", MU, "sqlalchemy"},
     "portal/worker": {"portal", MU, PU, "rich"},
     "portal/web": {"portal", MU, PU, "jinja2", "sse_starlette", "starlette"},

@@ -1,0 +1,233 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The kinds of faults: how each strikes, how long it lasts, and where in a failback it makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..lab.lab import SITE_HOSTS
+from .ground import PLAN
+from .network import CONTROLLER
+from .places import BEFORE_C1, Place, everywhere
+from .scene import HANGS, REFUSES, Scene
+
+Strike = Callable[[Scene, Place], None]
+
+ANYWHERE = everywhere()
+EARLY = everywhere(BEFORE_C1)
+UNTIL_END = None  # the fault lasts until the run has ended by itself
+AWHILE = 6.0  # seconds; longer than it takes ssh to notice a dead link
+SLOW, CRAWL = 1000, 48  # kbit/s
+TINY = 16 * 1024  # bytes of a disk that is full
+
+FRA, AMS, EDGE = SITE_HOSTS["primary"], SITE_HOSTS["dr"], SITE_HOSTS["witness"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``lasts``: seconds, at most to the end of the run; None: to its end. ``asks``: what the operator does with an open failback.
+    ``early``: it strikes before the run begins, and its places only say which step it is about. ``booted``: a host boots, its
+    services may come up by priority without health checks."""
+
+    name: str
+    strike: Strike
+    places: tuple[Place, ...] = ANYWHERE
+    lasts: float | None = 0.0
+    asks: str = "failback"
+    early: bool = False
+    booted: bool = False
+
+
+def _kill_worker(scene: Scene, _: Place) -> None:
+    scene.kill(scene.worker)
+
+
+def _kill_playbook(scene: Scene, _: Place) -> None:
+    scene.kill(scene.playbook())
+
+
+def _kill_controller(scene: Scene, _: Place) -> None:
+    scene.kill(scene.controller())
+
+
+def _freeze_worker(scene: Scene, _: Place) -> None:
+    scene.freeze(scene.worker)
+
+
+def _freeze_playbook(scene: Scene, _: Place) -> None:
+    scene.freeze(scene.playbook_tree())
+
+
+def _replace_controller(scene: Scene, _: Place) -> None:
+    """The frozen one wakes when another controller has rolled back, or has been refused that."""
+    scene.freeze(scene.controller())
+    scene.ground.xdr("run", "rollback", PLAN, var=scene.ground.var / "other")
+
+
+def _kill_module(scene: Scene, place: Place) -> None:
+    scene.kill(scene.modules(place.site))
+
+
+def _freeze_module(scene: Scene, place: Place) -> None:
+    scene.freeze(scene.modules(place.site))
+
+
+def _crawl(scene: Scene) -> None:
+    scene.ground.network.slow(FRA, AMS, CRAWL)
+
+
+def _kill_sender(scene: Scene, _: Place) -> None:
+    _crawl(scene)
+    scene.kill(scene.modules("dr"))
+
+
+def _kill_receiver(scene: Scene, _: Place) -> None:
+    _crawl(scene)
+    scene.kill(scene.receivers())
+
+
+def _freeze_receiver(scene: Scene, _: Place) -> None:
+    _crawl(scene)
+    scene.freeze(scene.receivers())
+
+
+def _kill_sshd(scene: Scene, place: Place) -> None:
+    scene.kill(scene.sessions(place.site))
+
+
+def _lose_reply(scene: Scene, place: Place) -> None:
+    scene.ground.network.cut_way(SITE_HOSTS[place.site], CONTROLLER)
+
+
+def _cut(one: str, other: str) -> Strike:
+    return lambda scene, _: scene.ground.network.cut(one, other)
+
+
+def _cut_way(one: str, other: str) -> Strike:
+    return lambda scene, _: scene.ground.network.cut_way(one, other)
+
+
+def _isolate(node: str) -> Strike:
+    return lambda scene, _: scene.ground.network.isolate(node)
+
+
+def _slow_links(scene: Scene, _: Place) -> None:
+    for one, other in ((FRA, AMS), (CONTROLLER, FRA), (CONTROLLER, AMS), (CONTROLLER, EDGE)):
+        scene.ground.network.slow(one, other, SLOW)
+
+
+def _fill_disk(scene: Scene, _: Place) -> None:
+    scene.ground.small_disk(TINY)
+    scene.later(scene.ground.unmount)
+
+
+def _remove_volume(scene: Scene, _: Place) -> None:
+    scene.ground.volume("primary").unlink(missing_ok=True)
+
+
+def _truncate_volume(scene: Scene, _: Place) -> None:
+    scene.truncate(scene.ground.volume("primary", "shop-api.img"))
+
+
+def _stop_hangs(scene: Scene, _: Place) -> None:
+    scene.freeze(scene.service("dr", "shop-api"))
+
+
+def _start_fails(scene: Scene, _: Place) -> None:
+    scene.impostor("primary", "shop-api", REFUSES)
+
+
+def _never_healthy(scene: Scene, _: Place) -> None:
+    scene.impostor("primary", "shop-api", HANGS)
+
+
+def _lose_socket(scene: Scene, _: Place) -> None:
+    scene.away(scene.ground.balancer_socket)
+
+
+def _reboot(site: str) -> Strike:
+    def strike(scene: Scene, _: Place) -> None:
+        scene.ground.lose_site(site)
+        scene.ground.return_site(site)
+        scene.ground.boot(site)
+
+    return strike
+
+
+def _click_twice(scene: Scene, _: Place) -> None:
+    code = scene.ground.xdr("run", "failback", PLAN)["exit_code"]
+    if code != 11 and not scene.over:
+        scene.notes.append(f"a second failback beside the first ended with {code}, not with 11 (another run is active)")
+
+
+def _message(message: str) -> Strike:
+    def strike(scene: Scene, _: Place) -> None:
+        from .. import following
+        from ..store import runs
+
+        store = following.open_store(scene.ground.inventory)
+        try:
+            if active := runs.active(store, PLAN):
+                runs.send(store, active.id, message, by="faults", origin="command line")
+        finally:
+            store.close()
+
+    return strike
+
+
+def _edit_plan(scene: Scene, _: Place) -> None:
+    scene.edit_plan()
+    scene.later(scene.ground.reset_plan)
+
+
+def _at(*steps: str, mark: str = "intent") -> tuple[Place, ...]:
+    return tuple(Place(step, mark) for step in steps)
+
+
+_FINAL_SYNC = everywhere(("final_sync",))
+_TO_C1 = (*EARLY, *_at("offer", "accept"))
+_CUTS = ("stop_services", "release", "final_sync", "verify", "offer", "accept", "start_instances", "switch_traffic")
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("kill-worker", _kill_worker),
+        Kind("kill-playbook", _kill_playbook),
+        Kind("kill-controller", _kill_controller),
+        Kind("kill-controller-rollback", _kill_controller, asks="rollback"),
+        Kind("freeze-worker", _freeze_worker, lasts=AWHILE),
+        Kind("freeze-playbook", _freeze_playbook, lasts=AWHILE),
+        Kind("replace-controller", _replace_controller, asks="rollback"),
+        Kind("kill-module", _kill_module),
+        Kind("freeze-module", _freeze_module, lasts=AWHILE),
+        Kind("kill-sender", _kill_sender, _FINAL_SYNC),
+        Kind("kill-receiver", _kill_receiver, everywhere(("final_sync", "verify"))),
+        Kind("freeze-receiver", _freeze_receiver, _FINAL_SYNC, lasts=AWHILE),
+        Kind("kill-sshd", _kill_sshd),
+        Kind("reply-lost", _lose_reply, everywhere(marks=("intent",)), lasts=UNTIL_END),
+        Kind("cut-controller-primary", _cut(CONTROLLER, FRA), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("cut-controller-dr", _cut(CONTROLLER, AMS), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("cut-sites", _cut(FRA, AMS), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("one-way-to-primary", _cut_way(AMS, FRA), _at("stop_services", "release", "final_sync", "verify"), lasts=UNTIL_END),
+        Kind("one-way-to-dr", _cut_way(FRA, AMS), _at("stop_services", "release", "final_sync", "verify"), lasts=UNTIL_END),
+        Kind("isolate-witness", _isolate(EDGE), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("isolate-primary", _isolate(FRA), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("isolate-dr", _isolate(AMS), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("slow-links", _slow_links, _at(*_CUTS), lasts=UNTIL_END),
+        Kind("disk-full", _fill_disk, _at("stop_services", "release"), lasts=UNTIL_END),
+        Kind("volume-removed", _remove_volume, (*_TO_C1, Place("decide", "intent"))),
+        Kind("volume-truncated", _truncate_volume, (*_at("stop_services", "release", "final_sync"), Place("final_sync", "done"))),
+        Kind("stop-never-ends", _stop_hangs, _at("stop_services"), lasts=UNTIL_END, early=True),
+        Kind("start-fails", _start_fails, _at("start_instances"), lasts=UNTIL_END, early=True),
+        Kind("never-healthy", _never_healthy, _at("health_checks"), lasts=UNTIL_END, early=True),
+        Kind("balancer-socket-gone", _lose_socket, _at("stop_services", "accept", "start_instances", "switch_traffic"), lasts=UNTIL_END),
+        Kind("reboot-dr", _reboot("dr"), booted=True),
+        Kind("reboot-primary", _reboot("primary"), booted=True),
+        Kind("click-twice", _click_twice, _at("stop_services", "verify", "accept", "start_instances")),
+        Kind("rollback-asked", _message("rollback"), everywhere(), asks="rollback"),
+        Kind("stop-asked", _message("stop"), everywhere()),
+        Kind("plan-edited", _edit_plan, _at("stop_services", "final_sync", "accept", "start_instances"), lasts=UNTIL_END),
+    )
+}
