@@ -324,3 +324,17 @@ def test_an_offer_is_not_taken_back_from_a_site_that_is_silent_though_the_other_
     world.ask("witness", "offered", epoch=2, to="dr", how="attested", by="ann", text="power is off")
     world.dead = {"dr"}
     assert recover(PLAN, derive(PLAN, world.reads())).remedy == "wait"
+
+
+@pytest.mark.parametrize("dead", ["primary", "dr", "witness"])
+def test_a_host_that_is_lost_after_the_end_was_recorded_is_no_run_that_had_not_begun(dead: str) -> None:
+    world = World().home()
+    world.dead = {dead}
+    told = recover(PLAN, derive(PLAN, world.reads()))
+    assert told.remedy == "forward"
+    assert told.told.startswith("The plan has moved: its services run on the primary site")
+
+
+def test_a_run_that_was_not_claimed_changed_nothing() -> None:
+    told = recover(PLAN, derive(PLAN, World().reversing().reads()))
+    assert told.told == "The run had not begun; nothing was changed"

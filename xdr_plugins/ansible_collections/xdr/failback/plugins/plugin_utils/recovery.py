@@ -39,7 +39,7 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
     if view.state is State.SPLIT_BRAIN:
         return Recovery(Remedy.WAIT, f"Nothing was undone: {view.why}. A person decides which side is kept")
     if run is None:
-        return Recovery(Remedy.WAIT, "The run had not begun; nothing was changed")
+        return _no_run(view)
     source, target = ("primary", "dr") if run["action"] == "failover" else ("dr", "primary")
     dead = {site: plan["sites"][site]["record_host"] in view.unreachable for site in (source, target)}
     if "switch_traffic" in run["phases"]:
@@ -56,6 +56,18 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
     if not any(phase.startswith("stop_services") for phase in run["phases"]):
         return Recovery(Remedy.UNDO, f"Nothing was stopped: the services run on the {source} site as before")
     return Recovery(Remedy.UNDO, f"The move was undone: the services run on the {source} site again, and no write was lost")
+
+
+def _no_run(view: View) -> Recovery:
+    """No record shows an open run: it was not claimed, or its end stands in a record already and a host failed after that."""
+    if view.state in (State.FAILED_BACK, State.FAILED_OVER):
+        missing = (
+            f" {' and '.join(view.unreachable)} has not heard of it yet and learns of it with the next run" if view.unreachable else ""
+        )
+        return Recovery(
+            Remedy.FORWARD, f"The plan has moved: its services run on the {view.owner} site and clients reach them there.{missing}"
+        )
+    return Recovery(Remedy.WAIT, "The run had not begun; nothing was changed")
 
 
 def _stay(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], source: str, target: str, source_dead: bool) -> Recovery:
