@@ -38,6 +38,7 @@ class Kind:
     asks: str = "failback"
     early: bool = False
     booted: bool = False
+    hits: bool = False  # it is no fault where it finds no process to hit
 
 
 def _kill_worker(scene: Scene, _: Place) -> None:
@@ -193,19 +194,19 @@ _CUTS = ("stop_services", "release", "final_sync", "verify", "offer", "accept", 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("kill-worker", _kill_worker),
-        Kind("kill-playbook", _kill_playbook),
-        Kind("kill-controller", _kill_controller),
-        Kind("kill-controller-rollback", _kill_controller, asks="rollback"),
-        Kind("freeze-worker", _freeze_worker, lasts=AWHILE),
-        Kind("freeze-playbook", _freeze_playbook, lasts=AWHILE),
-        Kind("replace-controller", _replace_controller, asks="rollback"),
-        Kind("kill-module", _kill_module),
-        Kind("freeze-module", _freeze_module, lasts=AWHILE),
-        Kind("kill-sender", _kill_sender, _FINAL_SYNC),
-        Kind("kill-receiver", _kill_receiver, everywhere(("final_sync", "verify"))),
-        Kind("freeze-receiver", _freeze_receiver, _FINAL_SYNC, lasts=AWHILE),
-        Kind("kill-sshd", _kill_sshd),
+        Kind("kill-worker", _kill_worker, hits=True),
+        Kind("kill-playbook", _kill_playbook, hits=True),
+        Kind("kill-controller", _kill_controller, hits=True),
+        Kind("kill-controller-rollback", _kill_controller, asks="rollback", hits=True),
+        Kind("freeze-worker", _freeze_worker, lasts=AWHILE, hits=True),
+        Kind("freeze-playbook", _freeze_playbook, lasts=AWHILE, hits=True),
+        Kind("replace-controller", _replace_controller, asks="rollback", hits=True),
+        Kind("kill-module", _kill_module, hits=True),
+        Kind("freeze-module", _freeze_module, lasts=AWHILE, hits=True),
+        Kind("kill-sender", _kill_sender, _FINAL_SYNC, hits=True),
+        Kind("kill-receiver", _kill_receiver, everywhere(("final_sync", "verify")), hits=True),
+        Kind("freeze-receiver", _freeze_receiver, _FINAL_SYNC, lasts=AWHILE, hits=True),
+        Kind("kill-sshd", _kill_sshd, hits=True),
         Kind("reply-lost", _lose_reply, everywhere(marks=("intent",)), lasts=UNTIL_END),
         Kind("cut-controller-primary", _cut(CONTROLLER, FRA), _at(*_CUTS), lasts=UNTIL_END),
         Kind("cut-controller-dr", _cut(CONTROLLER, AMS), _at(*_CUTS), lasts=UNTIL_END),
@@ -219,7 +220,7 @@ KINDS = {
         Kind("disk-full", _fill_disk, _at("stop_services", "release"), lasts=UNTIL_END),
         Kind("volume-removed", _remove_volume, (*_TO_C1, Place("decide", "intent"))),
         Kind("volume-truncated", _truncate_volume, (*_at("stop_services", "release", "final_sync"), Place("final_sync", "done"))),
-        Kind("stop-never-ends", _stop_hangs, _at("stop_services"), lasts=UNTIL_END, early=True),
+        Kind("stop-never-ends", _stop_hangs, _at("stop_services"), lasts=UNTIL_END, early=True, hits=True),
         Kind("start-fails", _start_fails, _at("start_instances"), lasts=UNTIL_END, early=True),
         Kind("never-healthy", _never_healthy, _at("health_checks"), lasts=UNTIL_END, early=True),
         Kind("balancer-socket-gone", _lose_socket, _at("stop_services", "accept", "start_instances", "switch_traffic"), lasts=UNTIL_END),

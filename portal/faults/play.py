@@ -18,7 +18,7 @@ from .scene import Scene
 from .watch import Watch
 
 RATE = 8.0  # orders a second
-ENDS_WITHIN = 180.0  # of a run, from the fault or its healing on
+ENDS_WITHIN = 300.0  # of a run, from the fault or its healing on
 SERVES_WITHIN = 25.0
 FIRST = 3  # orders before the run begins
 SITE_OF = {"primary": "frankfurt", "dr": "amsterdam"}
@@ -75,7 +75,13 @@ def _run(scene: Scene, scenario: Scenario) -> dict[str, Any]:
         scene.notes.append(f"the run had not ended {ENDS_WITHIN:g} s after the fault")
     asked = _ask_while_cut(scene) if kind.name in ("cut-controller-dr", "isolate-dr") else {}
     document = scene.document()
-    return {"reached": reached, "exit_code": scene.process.poll(), "error": str(document.get("error") or ""), **asked}
+    return {
+        "reached": reached and (bool(scene.hit) or not kind.hits),
+        "hit": scene.hit,
+        "exit_code": scene.process.poll(),
+        "error": str(document.get("error") or ""),
+        **asked,
+    }
 
 
 def _ask_while_cut(scene: Scene) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Scene:
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.notes: list[str] = []  # what a fault itself found wrong
+        self.hit: list[str] = []  # the processes that were killed or frozen
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[Process] = set()
         self._healing: list[Callable[[], None]] = []
@@ -137,10 +138,12 @@ class Scene:
 
     def kill(self, those: Iterable[Process]) -> None:
         for one in those:
+            self.hit.append(_command(one)[:80])
             one.signal(signal.SIGKILL)
 
     def freeze(self, those: Iterable[Process]) -> None:
         for one in those:
+            self.hit.append(_command(one)[:80])
             one.signal(signal.SIGSTOP)
             self._frozen.add(one)
 

@@ -84,7 +84,7 @@ def _end_line(file: Path) -> None:
 
 def line(result: Result) -> str:
     wrong = "".join(f"\n    BREACH: {text}" for text in result["breaches"])
-    more = "" if result["reached"] else " (the run ended before that place)"
+    more = "" if result["reached"] else " (not hit there)"
     helped = ", then " * bool(result["operator"]) + " ".join(f"{one['action']}={one['exit_code']}" for one in result["operator"])
     came = f"run {result['exit_code']}{helped}: {result['outcome']}, {result['seconds']} s"
     return f"seed {result['seed']}: {result['scenario']}{more}: {came}{wrong}"
