@@ -26,6 +26,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.traffic.haproxy impor
 from ..lab.addresses import BALANCER, BALANCER_PORT, HOSTS, SSH_PORT, Choice
 from ..lab.inventory import ACCOUNT, PROJECT, materialise
 from ..lab.lab import PYTHON, SITE_HOSTS, Lab, as_user
+from ..processes import end, tree
 from .network import CONTROLLER, FOLDER, Network
 
 PLAN = "shop"
@@ -43,6 +44,8 @@ lab_site_observed: "{{ lab.root }}/observed"
 move_health_deadline: 5
 """
 KEPT = ("state", "volumes")  # of a host, what a scenario changes
+NEVER = -1  # in place of an exit code
+RESETS = 3
 LONGEST = 300.0  # seconds for one command that is not under a fault, on a busy machine
 
 
@@ -118,14 +121,21 @@ class Ground(Lab):
         return {**os.environ, "XDR_VAR": str(var), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(var / "cp")}
 
     def xdr(self, *words: str, var: Path | None = None) -> dict[str, Any]:
-        """The document of a command; ``exit_code`` is in it."""
-        done = subprocess.run(
-            self.argv(*words), cwd=PROJECT, env=self.environment(var), capture_output=True, text=True, timeout=LONGEST, check=False
-        )
+        """The document of a command; ``exit_code`` is in it, NEVER for one that had to be killed."""
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(self.argv(*words), cwd=PROJECT, env=self.environment(var), start_new_session=True, **pipes)
         try:
-            return {"exit_code": done.returncode, **json.loads(done.stdout)}
+            told, said = process.communicate(timeout=LONGEST)
+        except BaseException as error:
+            end(tree(process.pid), 5.0)
+            process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                return {"exit_code": NEVER, "error": f"xdr {' '.join(words)} had not ended after {LONGEST:g} s"}
+            raise
+        try:
+            return {"exit_code": process.returncode, **json.loads(told)}
         except ValueError:
-            raise XdrError(f"xdr {' '.join(words)} printed no document: {done.stderr[-500:]}", where=f"lab {self.name}") from None
+            raise XdrError(f"xdr {' '.join(words)} printed no document: {said[-500:]}", where=f"lab {self.name}") from None
 
     # -- the state from which scenarios begin
 
@@ -159,6 +169,15 @@ class Ground(Lab):
 
     def reset(self) -> None:
         """All hosts as they were kept, booted, the plan's services running on the DR site and clients routed there."""
+        for tries in range(1, RESETS + 1):
+            try:
+                self._reset()
+                return
+            except XdrError:  # a machine so busy that a daemon was not up in time
+                if tries == RESETS:
+                    raise
+
+    def _reset(self) -> None:
         self.network.heal()
         self.halt()
         self.unmount()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..processes import process
+from ..processes import PROC, process
 
 
 @dataclass(frozen=True, order=True)
@@ -37,10 +37,19 @@ def running(sightings: Sequence[Sighting]) -> dict[str, set[str]]:
     over = {one.pid for one in sightings if one.event == "stop"}
     found: dict[str, set[str]] = {}
     for one in sightings:
-        alive = process(one.pid)
-        if one.event == "start" and one.pid not in over and alive and alive.alive:
+        if one.event == "start" and one.pid not in over and _lives(one):
             found.setdefault(one.site, set()).add(one.resource)
     return found
+
+
+def _lives(one: Sighting) -> bool:
+    """Whether this very service is there; its pid may be another program's by now."""
+    found = process(one.pid)
+    try:
+        command = (PROC / str(one.pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return found is not None and found.alive and one.resource.encode() in command
 
 
 def breaches(sightings: Sequence[Sighting]) -> list[str]:

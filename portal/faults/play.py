@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 from ..lab.client import Client
 from ..lab.lab import SITE_HOSTS
 from ..lab.orders import Log, acknowledged, read_log
 from . import observer, operator, volumes
-from .ground import GROUPS, PLAN, RESOURCES, Ground
+from .ground import GROUPS, NEVER, PLAN, RESOURCES, Ground
+from .patience import wait_until
 from .scenario import Scenario
 from .scene import Scene
 from .watch import Watch
@@ -36,13 +38,13 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
     with Watch(ground.record) as watch:
         try:
             client.start()
-            if not client.wait_for(FIRST, SERVES_WITHIN):
+            if not _acknowledges(log, FIRST):
                 scene.notes.append("no order was acknowledged before the run")
             begun = time.monotonic()
             told |= _run(scene, scenario)
             scene.heal()
             actions, view = operator.settle(ground, scenario.kind.asks, lambda: observer.running(observer.read(ground.observed)))
-            serves = client.wait_for(len(read_log(log).acks) + 2, SERVES_WITHIN)
+            serves = _acknowledges(log, 2)
         finally:
             client.stop()
             scene.close()
@@ -53,9 +55,16 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
     ground.halt()
     breaches = scene.notes + watch.breaches + observer.breaches(sightings)
     breaches += observer.disorder(sightings, GROUPS, math.inf if scenario.kind.booted else begun)
+    breaches += [one["error"] for one in actions if one["exit_code"] == NEVER]
     breaches += _unended(told, serves) + _lost(ground, up, read_log(log))
     told |= {"breaches": breaches, "acknowledged": len(read_log(log).acks), "seconds": round(time.monotonic() - began, 1)}
     return told
+
+
+def _acknowledges(log: Path, more: int) -> bool:
+    """Whether so many more orders come to be acknowledged."""
+    before = len(read_log(log).acks)
+    return wait_until(lambda: len(read_log(log).acks) >= before + more, SERVES_WITHIN)
 
 
 def _run(scene: Scene, scenario: Scenario) -> dict[str, Any]:
@@ -67,10 +76,10 @@ def _run(scene: Scene, scenario: Scenario) -> dict[str, Any]:
     if reached and not kind.early:
         kind.strike(scene, scenario.place)
     if kind.lasts:
-        scene.wait_for(lambda: scene.over, kind.lasts)
+        wait_until(lambda: scene.over, kind.lasts)
     if kind.lasts is not None:
         scene.heal()
-    ended = scene.wait_for(lambda: scene.over, ENDS_WITHIN)
+    ended = wait_until(lambda: scene.over, ENDS_WITHIN)
     if not ended:
         scene.notes.append(f"the run had not ended {ENDS_WITHIN:g} s after the fault")
     asked = _ask_while_cut(scene) if kind.name in ("cut-controller-dr", "isolate-dr") else {}

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from .. import PROJECT, processes, runs
 from ..lab.lab import SITE_HOSTS
 from ..processes import Process
 from .ground import PLAN, Ground
+from .patience import wait_until
 from .places import Place
 
 LOOK = 0.002  # seconds between two looks at a record
@@ -66,20 +66,8 @@ class Scene:
 
     def reaches(self, place: Place) -> bool:
         """Whether it came there. False where the run ended before, or took too long."""
-        deadline = time.monotonic() + BEGINS_WITHIN
-        while not place.reached(self.ground.record(place.site)):
-            if self.over or time.monotonic() > deadline:
-                return place.reached(self.ground.record(place.site))
-            time.sleep(LOOK)
-        return True
-
-    def wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
+        wait_until(lambda: place.reached(self.ground.record(place.site)) or self.over, BEGINS_WITHIN, LOOK)
+        return place.reached(self.ground.record(place.site))
 
     def document(self) -> dict[str, Any]:
         """What the command printed at its end; empty where it was killed."""

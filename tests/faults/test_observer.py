@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import math
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from portal.faults.observer import Sighting, breaches, disorder, read, running
+from tests.support.processes import wait_until
 from tests.unit.test_lab_services import ask, free_port, make, service
 
 GROUPS = {"database": ("db",), "shop": ("api", "web")}
@@ -45,9 +47,12 @@ def test_a_boot_starts_by_priority_without_checks() -> None:
 
 
 def test_who_runs_is_who_is_alive() -> None:
-    alive = [Sighting(1, "db", "f", "start", os.getpid()), *seen("a.db.start")]
-    assert running(alive) == {"f": {"db"}}
-    assert running([*alive, Sighting(2, "db", "f", "stop", os.getpid())]) == {}
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", "--name", "db"]) as process:
+        alive = [Sighting(1, "db", "f", "start", process.pid), Sighting(1, "api", "f", "start", process.pid), *seen("a.db.start")]
+        wait_until(lambda: running(alive) == {"f": {"db"}}, "it is seen")
+        assert running([*alive, Sighting(2, "db", "f", "stop", process.pid)]) == {}
+        process.kill()
+    assert running(alive) == {}
 
 
 def test_a_second_holder_is_a_breach(tmp_path: Path) -> None:
