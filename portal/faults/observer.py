@@ -56,6 +56,13 @@ def breaches(sightings: Sequence[Sighting]) -> list[str]:
     return [f"{one.resource} started at {one.site} while another process could still write" for one in sightings if one.event == "breach"]
 
 
+def strangers(sightings: Sequence[Sighting], site: str) -> list[str]:
+    """What started at a site that never owned the plan."""
+    return [
+        f"{one.resource} started at {site}, which never owned the plan" for one in sightings if (one.site, one.event) == (site, "start")
+    ]
+
+
 def disorder(sightings: Sequence[Sighting], groups: Mapping[str, Sequence[str]], checked_from: float) -> list[str]:
     """Where a group started before all of the group before it ran, or stopped before the group after it.
 

@@ -30,6 +30,7 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
     """``outcome``: home, rolled back, or the named state in which it stayed; ``breaches``: the invariants that did not hold."""
     began = time.monotonic()
     ground.reset()
+    epoch = (ground.record("dr") or {}).get("epoch")
     log = ground.var / "orders.jsonl"
     log.unlink(missing_ok=True)
     client = Client(ground.balancer_url, log, RATE, ground.network.inside(SITE_HOSTS["witness"]))
@@ -55,6 +56,8 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
     ground.halt()
     breaches = scene.notes + watch.breaches + observer.breaches(sightings)
     breaches += observer.disorder(sightings, GROUPS, math.inf if scenario.kind.booted else begun)
+    if view.epoch == epoch:
+        breaches += observer.strangers(sightings, SITE_OF["primary"])
     breaches += [one["error"] for one in actions if one["exit_code"] == NEVER]
     breaches += _unended(told, serves) + _lost(ground, up, read_log(log))
     told |= {"breaches": breaches, "acknowledged": len(read_log(log).acks), "seconds": round(time.monotonic() - began, 1)}

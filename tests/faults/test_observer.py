@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.faults.observer import Sighting, breaches, disorder, read, running
+from portal.faults.observer import Sighting, breaches, disorder, read, running, strangers
 from tests.support.processes import wait_until
 from tests.unit.test_lab_services import ask, free_port, make, service
 
@@ -39,6 +39,10 @@ def seen(*words: str) -> list[Sighting]:
 )
 def test_the_order_of_groups(words: list[str], wrong: list[str]) -> None:
     assert disorder(seen(*words), GROUPS, checked_from=0) == wrong
+
+
+def test_nothing_starts_where_the_plan_was_never_owned() -> None:
+    assert strangers(seen("f.db.start", "a.db.start", "a.db.stop"), "a") == ["db started at a, which never owned the plan"]
 
 
 def test_a_boot_starts_by_priority_without_checks() -> None:
