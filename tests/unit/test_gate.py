@@ -335,6 +335,8 @@ def test_a_host_that_is_lost_after_the_end_was_recorded_is_no_run_that_had_not_b
     assert told.told.startswith("The plan has moved: its services run on the primary site")
 
 
-def test_a_run_that_was_not_claimed_changed_nothing() -> None:
+def test_without_an_open_run_there_is_nothing_to_undo() -> None:
+    """It was not claimed; or it was frozen, another one rolled back, and it wakes: what it had changed itself is not denied."""
     told = recover(PLAN, derive(PLAN, World().reversing().reads()))
-    assert told.told == "The run had not begun; nothing was changed"
+    assert told.remedy == "wait"
+    assert told.told.startswith("No run of the plan is open, so nothing is to be undone")

@@ -59,7 +59,7 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
 
 
 def _no_run(view: View) -> Recovery:
-    """No record shows an open run: it was not claimed, or its end stands in a record already and a host failed after that."""
+    """No record shows an open run: it was not claimed, another has taken over and ended, or its own end was recorded before a host failed."""
     if view.state in (State.FAILED_BACK, State.FAILED_OVER):
         missing = (
             f" {' and '.join(view.unreachable)} has not heard of it yet and learns of it with the next run" if view.unreachable else ""
@@ -67,7 +67,7 @@ def _no_run(view: View) -> Recovery:
         return Recovery(
             Remedy.FORWARD, f"The plan has moved: its services run on the {view.owner} site and clients reach them there.{missing}"
         )
-    return Recovery(Remedy.WAIT, "The run had not begun; nothing was changed")
+    return Recovery(Remedy.WAIT, "No run of the plan is open, so nothing is to be undone: this one had not begun, or another took over")
 
 
 def _stay(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], source: str, target: str, source_dead: bool) -> Recovery:
