@@ -59,7 +59,7 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
 
 
 def _no_run(view: View) -> Recovery:
-    """No record shows an open run: it was not claimed, another has taken over and ended, or its own end was recorded before a host failed."""
+    """No record shows an open run: it was not claimed, another took over and ended, or its own end was recorded before a host failed."""
     if view.state in (State.FAILED_BACK, State.FAILED_OVER):
         missing = (
             f" {' and '.join(view.unreachable)} has not heard of it yet and learns of it with the next run" if view.unreachable else ""
