@@ -22,7 +22,7 @@ from .patience import wait_until
 from .places import Place
 
 LOOK = 0.002  # seconds between two looks at a record
-BEGINS_WITHIN = 120.0  # from the command to the place of the fault
+BEGINS_WITHIN = 300.0  # from the command to the place of the fault
 IMPOSTOR = """\
 import os, signal, sys
 if sys.argv[sys.argv.index("--name") + 1] == {name!r}:
