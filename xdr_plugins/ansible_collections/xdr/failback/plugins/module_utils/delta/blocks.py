@@ -91,6 +91,17 @@ def clipped(of: Iterable[Range], total: int) -> list[Range]:
     return [(start, min(number, total - start)) for start, number in of if start < total]
 
 
+def behind(of: Iterable[Range], done: int) -> list[Range]:
+    """What is left of the ranges without their first ``done`` blocks."""
+    left: list[Range] = []
+    for start, number in of:
+        skipped = min(done, number)
+        done -= skipped
+        if skipped < number:
+            left.append((start + skipped, number - skipped))
+    return left
+
+
 def coarse(of: list[Range], most: int) -> list[Range]:
     """At most ``most`` sorted ranges that hold all these and, between them, more."""
     gap = 1

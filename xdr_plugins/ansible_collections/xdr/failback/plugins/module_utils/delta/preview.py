@@ -13,7 +13,7 @@ from .. import accelerators
 from ..site import VolumeOnHost
 from ..transfer import Job
 from . import blocks, rates, scanning, session
-from .reading import Copy, Reading
+from .reading import Copy, Reading, mark_all
 from .session import Session
 from .sources import check_sources
 
@@ -39,6 +39,7 @@ def _predicted(opened: Session, volume: VolumeOnHost, copy: Copy, workers: Threa
     folder = opened.folder(volume)
     reading = Reading(folder, copy, opened.digest, f"preview-{secrets.token_hex(4)}")
     with contextlib.closing(reading):
+        mark_all([reading])
         reading.begin(whole=False)
         behind = _bytes_behind(reading, workers)
         compared = folder.load().compared
@@ -63,6 +64,6 @@ def _bytes_behind(reading: Reading, workers: ThreadPoolExecutor) -> int | None:
     if digests is None:
         return None
     behind = 0
-    for chunk in scanning.scan(reading.fd, reading.size, reading.ranges, reading.function, workers, digests):
+    for chunk in reading.compared(workers, digests):
         behind += sum(blocks.nbytes(run, reading.size) for run in chunk.touched)
     return behind

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import tempfile
@@ -21,7 +22,8 @@ from .inbox import Digests
 from .manifest import Draft, Header, Manifest
 from .scanning import Chunk, Known, scan
 from .state import VolumeFolder
-from .trackers.interface import Tracker, Unknown
+from .trackers import moment
+from .trackers.interface import Joint, Tracker, Unknown
 
 _PART = struct.Struct(">QI")
 
@@ -74,18 +76,18 @@ class Reading:
     def volume(self) -> VolumeOnHost:
         return self.folder.volume
 
+    def look(self) -> None:
+        self.fd = open_volume(self.volume)
+        self.identity = identity.settled(self.fd)
+
+    def marked(self) -> None:
+        self._marked = True
+
     def begin(self, *, whole: bool) -> None:
-        """Mark this moment, and choose what is read. ``whole``: everything, whatever a tracker says."""
-        fd = open_volume(self.volume)
-        try:
-            self.identity = identity.settled(fd)
-            self.tracker.mark(self.mark)
-            self._marked = True
-            snapshot = self.tracker.reader()
-            self.fd, fd = (snapshot, fd) if snapshot is not None else (fd, -1)
-        finally:
-            if fd >= 0:
-                os.close(fd)
+        """After ``mark_all``. Choose what is read of the moment of the mark. ``whole``: everything, whatever a tracker says."""
+        snapshot = self.tracker.reader()
+        if snapshot is not None:
+            self._read_from(snapshot)
         self.size = blocks.size_of(self.fd)
         self._own = self._base()
         self._choose(whole)
@@ -156,11 +158,38 @@ class Reading:
 
     def chunks(self, workers: ThreadPoolExecutor) -> Generator[Chunk, None, None]:
         """Read, and note the digests."""
-        for chunk in scan(self.fd, self.size, self.ranges, self.function, workers, self.known):
+        for chunk in self.compared(workers, self.known):
             for (first, _), digests in chunk.each():
                 if self._noted:
                     self._noted.put(first, digests)
             yield chunk
+
+    def compared(self, workers: ThreadPoolExecutor, known: Known) -> Generator[Chunk, None, None]:
+        """Read, against some digests. Where a snapshot is lost on the way, the rest is read from the volume."""
+        done = 0
+        while True:
+            try:
+                for chunk in scan(self.fd, self.size, blocks.behind(self.ranges, done), self.function, workers, known):
+                    done += sum(number for _, number in chunk.parts)
+                    yield chunk
+                return
+            except OSError as error:
+                if not isinstance(self.tracker, Joint) or not self.tracker.snapshots:
+                    raise
+                self._read_from(open_volume(self.volume))
+                self.tracker.lose(f"it was lost while it was read ({error.strerror}): no room for old content, or its process ended")
+
+    def _read_from(self, fd: int) -> None:
+        if self.fd >= 0:
+            with contextlib.suppress(OSError):  # a snapshot that is gone says so once more
+                os.close(self.fd)
+        self.fd = fd
+
+    def release(self) -> None:
+        """All is read."""
+        if isinstance(self.tracker, Joint):
+            self._read_from(-1)
+            self.tracker.release()
 
     def is_quiet(self) -> bool:
         """Whether nobody wrote to the volume since the reading began."""
@@ -183,15 +212,23 @@ class Reading:
 
     def close(self) -> None:
         """Without ``confirmed``, as if this cycle had not been."""
+        self._read_from(-1)
         if self._marked:
             self.tracker.drop(self.mark)
         if self._noted:
             self._noted.close()
         if self._own:
             self._own.close()
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+
+
+def mark_all(readings: list[Reading]) -> int:
+    """Mark this moment, or as few as their trackers can: how many."""
+    for reading in readings:
+        reading.look()
+    moments = moment.mark_all([reading.tracker for reading in readings], readings[0].mark)
+    for reading in readings:
+        reading.marked()
+    return moments
 
 
 class _Changes:

@@ -14,7 +14,8 @@ from .. import quiesce
 from ..errors import XdrError
 from ..site import PlanOnHost, VolumeOnHost
 from . import blocks
-from .reading import Reading
+from .reading import Reading, mark_all
+from .trackers.interface import Joint
 from .trackers.stillness import Stillness
 
 
@@ -33,21 +34,27 @@ class Unit:
 
         Raises XdrError when a hook fails: what was read is then dropped.
         """
-        snapshots = all(reading.tracker.snapshots for reading in self.readings)
-        self.held = bool(self._members) and not snapshots
-        if self.held:  # nobody's services wait for the far end's scan
+        if self._members and not self._snapshots():  # nobody's services wait for the far end's scan
             for reading in self.readings:
                 reading.copy.digests.wait()
         with quiesce.frozen(self._members):
-            self.read_started = time.time()
-            still = Stillness([reading.volume.path for reading in self._open_ones()])
-            for reading in self.readings:
-                reading.begin(whole=whole)
-            if snapshots and len(self.readings) > 1:
-                self._moved = still.broken()
+            self._begin(whole)
             yield
             if self.held:
                 self._check_sizes()
+
+    def _begin(self, whole: bool) -> None:
+        self.read_started = time.time()
+        still = Stillness([reading.volume.path for reading in self._open_ones()])
+        if mark_all(self.readings) > 1:
+            moved = still.broken()
+            self._moved = f"{moved}, one after the other" if moved else ""
+        for reading in self.readings:
+            reading.begin(whole=whole)
+        self.held = bool(self._members) and not self._snapshots()
+
+    def _snapshots(self) -> bool:
+        return all(reading.tracker.snapshots for reading in self.readings)
 
     def _open_ones(self) -> list[Reading]:
         """The volumes that no hook holds."""
@@ -62,16 +69,27 @@ class Unit:
 
     def verdict(self) -> tuple[bool, str]:
         """Whether what was read is one point in time, and how that is known. Raises XdrError for a size that changed."""
+        for reading in self.readings:
+            reading.release()
         if not self.held:
             self._check_sizes()
         if self._at_rest:
             return True, "at rest"
-        if not self._open_ones():
+        lost = not self.held and not self._snapshots()  # then hooks had let go before the end
+        if not self._open_ones() and not lost:
             return True, "quiesced"
-        if all(reading.tracker.snapshots for reading in self.readings):
+        if self._snapshots():
             return not self._moved, self._moved or f"snapshot ({self.readings[0].tracker.name})"
-        busy = [reading.volume.name for reading in self._open_ones() if not reading.is_quiet()]
-        return (False, f"{', '.join(busy)} was written while it was read") if busy else (True, "nobody wrote meanwhile")
+        busy = [reading.volume.name for reading in (self.readings if lost else self._open_ones()) if not reading.is_quiet()]
+        if not busy:
+            return True, "nobody wrote meanwhile"
+        return False, f"{', '.join(busy)} was written while it was read{self._no_snapshot()}"
+
+    def _no_snapshot(self) -> str:
+        """Words that say why, where a tracker could have made one."""
+        trackers = [reading.tracker for reading in self.readings if not reading.tracker.snapshots]
+        why = sorted({tracker.why for tracker in trackers if isinstance(tracker, Joint) and tracker.why})
+        return f" (no snapshot: {'; '.join(why)})" if why else ""
 
 
 def members(plan: PlanOnHost, state_dir: Path, volumes: list[VolumeOnHost]) -> list[quiesce.Member]:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, Union
+from typing import Protocol, Union, runtime_checkable
 
 from ..blocks import Range
 
@@ -54,3 +55,23 @@ class Tracker(Protocol):
 
     def forget(self) -> None:
         """The volume is no source any more: nothing of the tracker stays behind."""
+
+
+@runtime_checkable
+class Joint(Tracker, Protocol):
+    """A tracker that can be marked at one moment with those of other volumes; it knows only then whether it has a snapshot.
+
+    ``snapshots`` and ``why`` are of the newest mark, and are asked anew: a snapshot may be lost while it is read.
+    """
+
+    process: str  # trackers for which this is equal, and not empty, can be marked together
+    why: str  # why there is no snapshot, as words to follow "no snapshot: "
+
+    def mark_with(self, others: Iterable[Tracker], mark: str) -> None:
+        """``mark`` for all of them. Where all have snapshots then, these are of one moment."""
+
+    def lose(self, why: str) -> None:
+        """The snapshot could not be read to its end: from here on there is none."""
+
+    def release(self) -> None:
+        """All that a cycle needs of the snapshot was read; ``snapshots`` stays as it is."""

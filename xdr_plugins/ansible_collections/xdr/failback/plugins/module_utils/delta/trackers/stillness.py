@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,12 +29,15 @@ class Stillness:
 
     def __init__(self, volumes: Iterable[Path]) -> None:
         self._fresh: list[Path] = []
+        self._devices: list[Path] = []
         self._before: dict[Path, tuple[int, ...]] = {}
         for volume in volumes:
             now = time.time_ns()
             status = volume.stat()
             self._before[volume] = _identity(status)
-            if status.st_ctime_ns > now - _COARSE_NS:
+            if not stat.S_ISREG(status.st_mode):
+                self._devices.append(volume)
+            elif status.st_ctime_ns > now - _COARSE_NS:
                 self._fresh.append(volume)
 
     def broken(self) -> str:
@@ -43,6 +47,8 @@ class Stillness:
             return f"{_named(written)} written while the snapshots were made"
         if self._fresh:
             return f"{_named(self._fresh)} written just before the snapshots were made"
+        if self._devices:
+            return f"{_named(self._devices)} perhaps written while the snapshots were made: a device does not tell"
         return ""
 
 

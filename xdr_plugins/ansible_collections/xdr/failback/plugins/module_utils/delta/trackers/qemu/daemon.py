@@ -1,6 +1,6 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""A qemu-storage-daemon of our own, for an image that no other process has open."""
+"""A qemu-storage-daemon of our own, such as for an image that no other process has open. Should this process die, it ends too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from ....waiting import Deadline
 from .qmp import Qmp
 
 NODE = "image"
-PROGRAMS = {"qemu-storage-daemon": "qemu-system-common", "setpriv": "util-linux"}  # with their packages in Debian
+PROGRAM = "qemu-storage-daemon"
+PROGRAMS = {PROGRAM: "qemu-system-common", "setpriv": "util-linux"}  # with their packages in Debian
 FREE_WITHIN = 2.0  # seconds: another daemon of ours, for a look at the lag, has the image open for moments only
 ENDS_WITHIN = 120.0  # seconds: on its way out it stores the bitmaps and syncs the volume
 
@@ -48,12 +49,14 @@ def storage_daemon(image: Path, *, writable: bool, todo: str) -> Iterator[Qmp]:
 
 
 @contextlib.contextmanager
-def _daemon(image: Path, *, writable: bool, todo: str) -> Iterator[Qmp]:
+def running(options: list[str], where: str) -> Iterator[Qmp]:
+    """The monitor of a daemon that has done what its options say, until it has ended. XdrError with its own words where it cannot."""
     ours, theirs = socket.socketpair()
     with ours, tempfile.TemporaryFile() as said:
         with theirs:
+            channel = f"socket,id=qmp,fd={theirs.fileno()},server=off"  # the monitor comes last: it answers when all is done
             process = subprocess.Popen(
-                _argv(image, theirs.fileno(), writable=writable),
+                ["setpriv", "--pdeathsig", "TERM", "--", PROGRAM, *options, "--chardev", channel, "--monitor", "chardev=qmp"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
@@ -61,31 +64,46 @@ def _daemon(image: Path, *, writable: bool, todo: str) -> Iterator[Qmp]:
                 start_new_session=True,
             )
         try:
-            yield _greeted(ours, image, said, todo)
+            yield _greeted(ours, where, said)
         finally:
-            _end(process, image)
+            _end(process, where)
 
 
-def _greeted(channel: socket.socket, image: Path, said: IO[bytes], todo: str) -> Qmp:
+def _greeted(channel: socket.socket, where: str, said: IO[bytes]) -> Qmp:
     try:
-        return Qmp(channel, str(image))
+        return Qmp(channel, where)
     except XdrError as error:  # it writes its reason, then closes the channel
-        raise _not_opened(image, said, todo) or error from error
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+        if not text:
+            raise
+        raise _Ended(text, where=where) from error
 
 
-def _not_opened(image: Path, said: IO[bytes], todo: str) -> XdrError | None:
-    """What the daemon said on its way out, None for nothing."""
-    said.seek(0)
-    text = said.read().decode(errors="replace").strip()
+class _Ended(XdrError):  # noqa: N818
+    """A daemon that ended at once; ``what`` is what it said."""
+
+
+@contextlib.contextmanager
+def _daemon(image: Path, *, writable: bool, todo: str) -> Iterator[Qmp]:
+    node = {"driver": "qcow2", "node-name": NODE, "read-only": not writable, "file": {"driver": "file", "filename": str(image)}}
+    with contextlib.ExitStack() as stack:
+        try:
+            qmp = stack.enter_context(running(["--blockdev", json.dumps(node)], str(image)))
+        except _Ended as error:
+            raise _not_opened(image, error.what, todo) from error
+        yield qmp
+
+
+def _not_opened(image: Path, text: str, todo: str) -> XdrError:
     if "lock" in text and "Is another process using the image" in text:
         stop = "Stop that process; if it is the volume's instance, let the plan name its QMP socket"
         return XdrError("another process has the image open", where=str(image), todo=stop, code="volume_in_use")
-    why = text.splitlines()[0].rpartition("}: ")[2] if text else ""
-    what = f"qemu-storage-daemon cannot open the image ({why})"
-    return XdrError(what, where=str(image), todo=todo, code="no_image") if why else None
+    why = text.splitlines()[0].rpartition("}: ")[2]
+    return XdrError(f"qemu-storage-daemon cannot open the image ({why})", where=str(image), todo=todo, code="no_image")
 
 
-def _end(process: subprocess.Popen[bytes], image: Path) -> None:
+def _end(process: subprocess.Popen[bytes], where: str) -> None:
     """SIGTERM ends it cleanly, the bitmaps stored."""
     process.terminate()
     try:
@@ -94,7 +112,7 @@ def _end(process: subprocess.Popen[bytes], image: Path) -> None:
         process.kill()
         process.wait(ENDS_WITHIN)
         todo = "Look at the disk; the next cycle scans the volume"
-        raise XdrError(f"qemu-storage-daemon had not ended after {ENDS_WITHIN:g} s", where=str(image), todo=todo) from None
+        raise XdrError(f"qemu-storage-daemon had not ended after {ENDS_WITHIN:g} s", where=where, todo=todo) from None
 
 
 def _need_programs(image: Path) -> None:
@@ -102,10 +120,3 @@ def _need_programs(image: Path) -> None:
         if not shutil.which(program):
             todo = f"Install Debian's package {package} on this host"
             raise XdrError(f"there is no {program}, which dirty bitmaps need", where=str(image), todo=todo, code="no_program")
-
-
-def _argv(image: Path, fd: int, *, writable: bool) -> list[str]:
-    node = {"driver": "qcow2", "node-name": NODE, "read-only": not writable, "file": {"driver": "file", "filename": str(image)}}
-    channel, monitor = f"socket,id=qmp,fd={fd},server=off", "chardev=qmp"
-    daemon = ["qemu-storage-daemon", "--blockdev", json.dumps(node), "--chardev", channel, "--monitor", monitor]
-    return ["setpriv", "--pdeathsig", "TERM", "--", *daemon]

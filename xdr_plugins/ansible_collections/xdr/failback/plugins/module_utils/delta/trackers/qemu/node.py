@@ -6,21 +6,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ....errors import XdrError
-from ....waiting import Deadline
 from ...blocks import BLOCK
 from .dirty import Extent, dirty_extents
 from .image import advice, same_file
-from .qmp import Qmp, QmpRefused
+from .qmp import Qmp
+from .server import Server
 
 LISTED = "xdr.listed"  # the copy of a bitmap that an export reads, as qemu exports no bitmap that still collects
-GOES_WITHIN = 30.0  # seconds for an export to end
 
 
 @dataclass(frozen=True)
@@ -32,13 +29,11 @@ class Bitmap:
 
 
 class Node:
-    """``server``: unix socket at which an NBD server may be started; ``serving``: that of one that the process runs already.
-    ``own``: the process is ours.
-    """
+    """``own``: the process is ours."""
 
-    def __init__(self, qmp: Qmp, name: str, *, server: Path, serving: Path | None = None, own: bool = False) -> None:
+    def __init__(self, qmp: Qmp, name: str, server: Server, *, own: bool = False) -> None:
         self.name, self.own = name, own
-        self._qmp, self._server, self._serving = qmp, server, serving
+        self._qmp, self._server = qmp, server
         self._export = f"xdr-{re.sub('[^A-Za-z0-9]', '-', name)}"
 
     def checked(self, image: Path, volume: Path) -> Node:
@@ -82,39 +77,19 @@ class Node:
         try:
             self.add(LISTED, kept=False)
             self._qmp.execute("block-dirty-bitmap-merge", {"node": self.name, "target": LISTED, "bitmaps": [name]})
-            with self._nbd_server() as server:
-                export = {"type": "nbd", "id": self._export, "name": self._export, "node-name": self.name, "writable": False}
-                self._qmp.execute("block-export-add", {**export, "bitmaps": [LISTED]})
-                return dirty_extents(server, self._export, LISTED)
+            server = self._server.started()
+            self._server.export(self._export, self.name, bitmaps=(LISTED,))
+            return dirty_extents(server, self._export, LISTED)
         finally:
             with contextlib.suppress(XdrError):  # what stays behind is cleared before the next list
                 self._clear()
+                self._server.release()
 
     def _clear(self) -> None:
         """Remove the export and the bitmap of a list, this one's or that of a process which died over it."""
-        if self._exported():
-            self._qmp.execute("block-export-del", {"id": self._export, "mode": "hard"})
-            Deadline(GOES_WITHIN).wait_for(lambda: not self._exported(), every=0.005)
+        self._server.remove(self._export)
         if any(bitmap.name == LISTED for bitmap in self.bitmaps()):
             self.remove(LISTED)
-
-    def _exported(self) -> bool:
-        return any(export["id"] == self._export for export in self._qmp.execute("query-block-exports"))
-
-    @contextlib.contextmanager
-    def _nbd_server(self) -> Iterator[Path]:
-        if self._serving:
-            yield self._serving
-            return
-        try:
-            self._qmp.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": str(self._server)}}})
-        except QmpRefused as error:
-            if "already running" not in error.what or not _listens(self._server):  # else it is ours, of a process that died
-                raise _no_server(error) from error
-        try:
-            yield self._server
-        finally:
-            self._qmp.execute("nbd-server-stop")
 
     def _nodes(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._qmp.execute("query-named-block-nodes", {"flat": True})
@@ -135,20 +110,3 @@ def _details(nodes: list[dict[str, Any]], name: str) -> dict[str, Any]:
         if node["node-name"] == name:
             return node
     raise XdrError(f"the qemu process has no block node {name}", todo="Correct the node's name in the plan", code="no_image")
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(GOES_WITHIN)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
-
-
-def _no_server(error: QmpRefused) -> XdrError:
-    if "already running" not in error.what:
-        return XdrError(f"no NBD server could be started ({error.what})", where=error.where)
-    todo = "Let the plan name its unix socket, so that the list is read there"
-    return XdrError("the qemu process runs an NBD server already, and does not tell where", where=error.where, todo=todo)
