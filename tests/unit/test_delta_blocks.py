@@ -78,6 +78,13 @@ def test_joined_ranges_are_the_union_sorted_and_apart(of: list[Range]) -> None:
     assert all(sum(one) < other[0] for one, other in itertools.pairwise(found))
 
 
+@given(of=st.lists(st.integers(0, 60), max_size=30).map(blocks.ranges), done=st.integers(0, 70))
+def test_what_is_behind_some_blocks_is_the_rest_of_them(of: list[Range], done: int) -> None:
+    left = blocks.behind(of, done)
+    assert list(blocks.indexes(left)) == list(blocks.indexes(of))[done:]
+    assert all(number for _, number in left)
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=12), st.integers(1, 5))
 def test_coarse_ranges_lose_nothing(of: list[Range], most: int) -> None:
     of = blocks.joined(of)
