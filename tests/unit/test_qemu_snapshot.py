@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.qemu.q
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support import processes
 from tests.support.delta_pair import Pair, content
 from tests.support.dependent_writes import PAGE, Guest, Model
 from tests.support.processes import short_folder, wait_until
@@ -94,7 +97,7 @@ def verdicts(results: dict[str, dict[str, Any]]) -> set[tuple[bool, str]]:
 
 def test_each_cycle_of_a_busy_unit_is_a_state_that_was(ground: Ground) -> None:
     with ground.busy():
-        for _ in range(6):
+        for _ in range(4):
             results = ground.sync()
             assert verdicts(results) == {(True, "snapshot (qemu_bitmap)")}
             assert {result["method"] for result in results.values()} == {"tracked"}
@@ -200,7 +203,7 @@ def test_a_busy_unit_whose_rooms_are_small_ends_as_it_says(ground: Ground, monke
     """Whether the room is enough is a matter of luck here."""
     monkeypatch.setattr(room, "limit", lambda *_: room.LEAST)
     with ground.busy():
-        for _ in range(6):
+        for _ in range(3):
             [(consistent, _)] = verdicts(ground.sync(compare=True))
             assert not consistent or ground.model.is_at(ground.target())
             assert ground.left() == []
@@ -299,7 +302,26 @@ def test_what_a_killed_agent_left_in_the_instance_is_removed_by_the_next_cycle(g
     assert ground.left() == []
 
 
-@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("end", ["alive", "dead"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_a_mount_that_was_left_is_removed(ground: Ground, stack: ExitStack, end: str) -> None:
+    """Ours are killed between the moment that it is mounted and the moment that it is taken out of the tree again."""
+    image = ground.instances[0].images["orders"]
+    place = view.place_of(image)
+    place.touch()
+    node = {"driver": "null-co", "node-name": "view", "size": BLOCK}
+    export = {"type": "fuse", "id": "view", "node-name": "view", "mountpoint": str(place)}
+    left = subprocess.Popen(["qemu-storage-daemon", "--blockdev", json.dumps(node), "--export", json.dumps(export)], start_new_session=True)
+    stack.callback(processes.end, left)
+    wait_until(lambda: place.stat().st_dev != place.parent.stat().st_dev, "it is mounted")
+    if end == "dead":
+        left.kill()
+        left.wait()
+    assert verdicts(ground.sync()) == {(True, "snapshot (qemu_bitmap)")}
+    assert ground.left() == []
+
+
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(command=st.integers(1, 150))
 def test_an_agent_that_is_killed_at_any_command(ground: Ground, command: int) -> None:
     with ground.busy():
