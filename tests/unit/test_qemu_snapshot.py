@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
-from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.qemu import daemon, room, view
+from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.qemu import daemon, qmp, room, snapshot, view
 from ansible_collections.xdr.failback.plugins.module_utils.delta.trackers.qemu.qmp import Qmp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -75,6 +75,15 @@ class Ground:
 
     def left(self) -> list[str]:
         return [each for instance in self.instances for each in instance.left()]
+
+
+@pytest.fixture(autouse=True)
+def patient() -> Iterator[None]:
+    """A machine that is busy with other things makes no snapshot fail here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "PATIENCE", 200)
+        patch.setattr(qmp, "ANSWERS_WITHIN", 200.0)
+        yield
 
 
 @pytest.fixture
