@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Sessions of two real ends with bytes changed, cut out or put in between them, in both directions.
 
-Ten minutes of it: XDR_EXAMPLES=200 ./xdr test tests/unit/test_delta_fuzz.py --timeout 3600
+Ten minutes of it: XDR_EXAMPLES=40 ./xdr test tests/unit/test_delta_fuzz.py --timeout 3600
 """
 
 from __future__ import annotations
