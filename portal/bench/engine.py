@@ -37,14 +37,12 @@ CLOSING = 10.0  # seconds for the channel to end
 class Mode:
     """How a cycle comes by what changed.
 
-    ``open_before``: the channel is opened before the clock starts, as the product opens it before the downtime.
     ``earlier``: the mode of a real cycle between equal volumes, before they change: it leaves digests and marks at both ends.
     ``told``: the job is given the ranges of blocks that changed, for the bench knows what it wrote.
     ``options``: fields of the Job. ``lacks``: why this engine has no such mode; empty when it has.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
-    open_before: bool = False
     earlier: str = ""
     told: bool = False
     lacks: str = ""
@@ -53,7 +51,7 @@ class Mode:
 MODES = {
     "scan": Mode({"final": True, "rescan": True}),
     "manifest": Mode({"final": True}, earlier="scan"),
-    "tracker": Mode({"final": True}, open_before=True, earlier="scan", told=True),
+    "tracker": Mode({"final": True}, earlier="scan", told=True),
 }
 
 

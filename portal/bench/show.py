@@ -54,7 +54,7 @@ def limits(rates: dict[str, Any]) -> Table:
         ("fsync of a page", f"{rates['fsync_s'] * 1000:.2f} ms"),
         ("hash, MiB/s", "; ".join(hashes)),
         ("ssh over the loopback", f"{rates['ssh']:.0f} MiB/s, {rates['cipher']}"),
-        ("start of ssh, Python and the agent", f"{rates['start_s']:.3f} s"),
+        ("start of ssh, Python and the agent, ahead of each row", f"{rates['start_s']:.3f} s"),
     ):
         shown.add_row(what, value)
     return shown

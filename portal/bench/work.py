@@ -4,7 +4,6 @@
 
 Both ends share the cores, the disk and the loopback. With rates in bytes a second:
 
-    start     = start_s                              when the channel is opened within the clock, else 0
     compute   = (read / read_warm + hashed / hash) / cores
     ssh       = sent / ssh, and 2 * sent / ssh / cores of the cores' time: ssh and sshd keep a core busy each
     read      = cold: the bytes to be read / (read_cold for whole volumes, read_pieces for scattered blocks); warm: 0
@@ -14,7 +13,7 @@ Both ends share the cores, the disk and the loopback. With rates in bytes a seco
                 nothing of it may begin before the commit record is on disk
     fsyncs    = FSYNCS * fsync_s                     the small files, whose bytes do not count; those of several
                                                      volumes can be one commit of the file system's journal
-    limit     = start + receive + apply + fsyncs
+    limit     = receive + apply + fsyncs             the channel is open before the clock starts: a downtime does not pay for it
 
 What is read: the changed blocks only (tracker), the whole source (manifest), both ends (scan); and what is overwritten, for the undo
 log. What is hashed: what is read for the comparison, and each changed byte once at the end that receives it (tracker: at both).
@@ -44,7 +43,6 @@ class Work:
     piece: int
     scattered: bool
     cold: bool
-    opens: bool
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,14 @@ class Least:
     by: str
 
 
-def work(mode: str, *, used: int, changed: int, piece: int, cold: bool, opens: bool, first: bool) -> Work:
+def work(mode: str, *, used: int, changed: int, piece: int, cold: bool, first: bool) -> Work:
     """``used``: bytes with data in the volumes of one end. ``first``: there is no target yet, everything used is sent."""
     moved = used if first else changed
     kept = 0 if first else moved
     whole = {"tracker": 0, "manifest": used, "scan": used if first else 2 * used}[mode]
     read = (whole or moved) + kept
     hashed = (whole or moved) + moved
-    return Work(read, hashed, moved, moved, kept, moved, piece, mode == "tracker", cold, opens)
+    return Work(read, hashed, moved, moved, kept, moved, piece, mode == "tracker", cold)
 
 
 def least(todo: Work, limits: Limits) -> Least:
@@ -74,7 +72,6 @@ def least(todo: Work, limits: Limits) -> Least:
     cpu = compute + 2 * ssh / limits.cores
     receive = max(cpu, ssh, cold + written)
     parts = {
-        "start of ssh and Python": limits.start_s if todo.opens else 0.0,
         _receiving(receive, cpu=cpu, compute=compute, ssh=ssh, cold=cold, written=written): receive,
         "writing the volume": _seconds(todo.applied, _write_rate(todo.piece, limits)),
         "fsync": FSYNCS * limits.fsync_s,
