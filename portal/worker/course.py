@@ -13,6 +13,8 @@ from ..store.runs import ROLLBACK, STOP, Run
 
 KILLED_MOST = 3  # how often ansible-playbook may be killed
 OVERTAKEN = "changed_since"  # the claim was refused: nothing was done, and the gate has to look anew
+FAILBACK = "failback"
+NOT_REACHED = 4  # the exit code of a run to which a host did not answer
 LAUNCHED_MOST = 10  # in all: a run whose worker dies each time is not launched for ever
 
 Result = Mapping[str, Any]  # RunResult.to_json()
@@ -52,6 +54,8 @@ def _broken_off(run: Run, results: Sequence[Result | None], last: Result | None)
         return Ended(_result(run, "gave_up", f"the run was launched {len(results)} times and broken off each time. {ON_FROM_THERE}", last))
     if run.message == ROLLBACK and not _refused(results):
         return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
+    if any(one and _left_open(one) and not _offered(one) for one in results) and not _refused(results):
+        return Launch(ROLLBACK, "the move is undone, as a host did not answer in the middle", heeds=False)
     why = "ansible-playbook was killed" if killed else "the worker that had the run ended"
     return Launch(run.action, f"{why}; launched again", heeds=not _refused(results))
 
@@ -60,15 +64,46 @@ def _ended_by_itself(run: Run, results: Sequence[Result | None], last: Result) -
     if last["code"] == OVERTAKEN and run.message != STOP and len(results) < LAUNCHED_MOST:
         heeds = last["action"] == run.action and not _refused(results)
         return Launch(last["action"], "another run was still at work when this one began; launched again", heeds=heeds)
-    if last["action"] != run.action:  # the rollback that was asked for
+    if last["action"] != run.action:  # the rollback that was asked for, or that a host which broke off made necessary
         if _refused([last]):
             return Launch(run.action, f"a rollback is not possible any more, the {run.action} goes on: {last['error']}", heeds=False)
-        return Ended(_rolled_back(run, last))
+        failed = next((one for one in results if one and _left_open(one)), None)
+        return Ended(_undone(failed, last) if failed and not run.message else _rolled_back(run, last))
     if run.message == ROLLBACK and last["exit_code"] == 0:
         return Ended({**last, "reason": f"the rollback that {run.message_by} asked for came too late"})
     if run.message == ROLLBACK and not _refused(results):
         return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
+    if _left_open(last) and not run.message and not any(one and _left_open(one) for one in results[:-1]):
+        return _after_a_lost_host(last)
     return Ended(last)
+
+
+def _left_open(result: Result) -> bool:
+    """Whether a failback ended half way because a host did not answer. Ansible does not ask such a host again within a run, so that
+    one lost connection keeps the run from undoing what it did.
+    """
+    view = result.get("view") or {}
+    return result["action"] == FAILBACK and result["exit_code"] == NOT_REACHED and bool(view.get("run"))
+
+
+def _after_a_lost_host(last: Result) -> Launch:
+    """Once, with a fresh look at all hosts: before the offer of ownership the move is undone, after it the failback goes on."""
+    if _offered(last):
+        return Launch(FAILBACK, "a host did not answer in the middle; it is asked again, and the failback goes on")
+    return Launch(ROLLBACK, "a host did not answer in the middle; it is asked again, and the move is undone", heeds=False)
+
+
+def _offered(result: Result) -> bool:
+    return "offer" in result["view"]["run"]["phases"]
+
+
+def _undone(failed: Result, last: Result) -> Result:
+    how = "Then the move was undone: the services run on the DR site again, and no write was lost"
+    if last["exit_code"]:
+        how = f"The rollback that followed did not end well: {last['error']}"
+    lost = next((one["sentence"] for one in failed.get("failures") or [] if one["unreachable"]), failed["error"])
+    kept = {name: failed[name] for name in ("action", "exit_code", "code")}
+    return {**last, **kept, "error": f"{lost}. {how}"}
 
 
 def _refused(results: Sequence[Result | None]) -> bool:

@@ -20,6 +20,8 @@ def result(action: str = "failback", exit_code: int = 0, **more: Any) -> dict[st
 
 GOOD, FAILED, STOPPED, KILLED = result(), result(exit_code=2), result(exit_code=1, stopped=True), result(exit_code=1, killed=True)
 UNDONE, CLOSED = result("rollback"), result("rollback", 10, code="gate_refused")
+LOST = result(exit_code=4, view={"run": {"phases": {"stop_services/shop": {}, "verify": {}}}})  # a host broke off before the offer
+OFFERED = result(exit_code=4, view={"run": {"phases": {"verify": {}, "offer": {}}}})
 OVERTAKEN, LATE = result(exit_code=2, code="changed_since"), result("rollback", 2, code="changed_since")
 
 
@@ -40,6 +42,11 @@ OVERTAKEN, LATE = result(exit_code=2, code="changed_since"), result("rollback", 
         ("rollback", [STOPPED, CLOSED, None], "failback", False),
         ("", [OVERTAKEN], "failback", True),  # what an earlier run had left was still at work
         ("rollback", [STOPPED, LATE], "rollback", False),
+        ("", [LOST], "rollback", False),
+        ("", [LOST, None], "rollback", False),  # its worker died
+        ("", [LOST, CLOSED, None], "failback", False),
+        ("", [OFFERED], "failback", True),
+        ("", [LOST, CLOSED], "failback", False),
     ],
 )
 def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bool) -> None:
@@ -61,6 +68,13 @@ def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bo
         ("stop", [None], 1, "stopped", "stopped by alice. "),
         ("stop", [GOOD], 0, "", ""),
         ("stop", [FAILED], 2, "", "It failed"),
+        ("", [LOST, UNDONE], 4, "", "It failed. Then the move was undone: the services run on the DR site again"),
+        ("", [LOST, result("rollback", 4)], 4, "", "It failed. The rollback that followed did not end well: It failed"),
+        ("", [OFFERED, GOOD], 0, "", ""),
+        ("", [OFFERED, OFFERED], 4, "", "It failed"),
+        ("", [result(exit_code=4, view={"run": None})], 4, "", "It failed"),  # a gate that was refused: nothing was begun
+        ("", [result(exit_code=4)], 4, "", "It failed"),
+        ("stop", [LOST], 4, "", "It failed"),
         ("stop", [OVERTAKEN], 2, "changed_since", "It failed"),
         ("", [OVERTAKEN] * 10, 2, "changed_since", "It failed"),
         ("", [KILLED, KILLED, KILLED], 1, "", "It failed"),
