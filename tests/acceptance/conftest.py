@@ -11,8 +11,16 @@ from tests.support.labs import named
 from tests.support.luck import Luck
 
 
+@pytest.fixture(scope="module")
+def luck(story: Luck) -> Iterator[Luck]:
+    """The client writes while the tests of one file run, and leaves the cores to others then."""
+    story.go_on()
+    yield story
+    story.rest()
+
+
 @pytest.fixture(scope="session")
-def luck() -> Iterator[Luck]:
+def story() -> Iterator[Luck]:
     """A lab of its own, which goes through the story only as far as a test asks."""
     one = Luck(Lab.create(named("luck")))
     try:

@@ -28,7 +28,7 @@ from tests.support.processes import wait_until
 PLAN = "webshop"
 XDR = str(Path(sys.executable).parent / "xdr")
 SITE_NAMES = {"primary": "frankfurt", "dr": "amsterdam"}
-RATE = 20.0  # orders a second
+RATE = 10.0  # orders a second
 LONGEST = 300.0  # seconds for one command, on a busy machine
 
 # A program in place of the lab's services at one site: it misbehaves for one of them and becomes the real one for the others.
@@ -127,8 +127,7 @@ class Luck:
 
     def started(self) -> None:
         """A new plan, not protected yet; whatever story was told before ends."""
-        if self.stage:
-            self.client.stop()
+        self.rest()
         self._build()
         self.run("start")
         self.client.start()
@@ -171,9 +170,16 @@ class Luck:
         self.client = Client(self.lab.balancer_url, self.var / "orders.jsonl", RATE)
         self.client.log.unlink(missing_ok=True)
 
-    def close(self) -> None:
+    def go_on(self) -> None:
+        if self.stage:
+            self.client.start()
+
+    def rest(self) -> None:
         if self.stage:
             self.client.stop()
+
+    def close(self) -> None:
+        self.rest()
         self.lab.down()
 
     # -- what a person outside sees ---------------------------------------------------------------------------
