@@ -98,7 +98,8 @@ def proof(document: Mapping[str, Any]) -> str:
         return "done in this direction: the downtime reads back what was sent since"
     takes = [row.get("compare_seconds") for row in document.get("volumes") or [] if row.get("role") == "source"]
     known = [each for each in takes if isinstance(each, (int, float))]
-    about = f"about {units.seconds(sum(known))}" if takes and len(known) == len(takes) else "nobody knows yet how long"
+    is_known = len(known) == len(takes) and sum(known) > 0  # a look from before the reversal tells of the other direction's compare
+    about = f"about {units.seconds(sum(known))}" if is_known else "nobody knows yet how long"
     return f"not yet done in this direction: both ends are read whole in the downtime, {about}"
 
 

@@ -43,6 +43,8 @@ def test_what_the_full_compare_will_cost() -> None:
     assert "both ends are read whole in the downtime, about 3.5 s" in shown(compared=False)
     rows = [{key: value for key, value in row.items() if key != "compare_seconds"} for row in seen()["volumes"]]
     assert "nobody knows yet how long" in shown(compared=False, volumes=rows)
+    rows = [{**row, "compare_seconds": 0.0} for row in seen()["volumes"]]
+    assert "nobody knows yet how long" in shown(compared=False, volumes=rows)
 
 
 def test_hosts_without_accelerators() -> None:
