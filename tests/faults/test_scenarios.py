@@ -42,13 +42,6 @@ def played(ground: Ground, name: str) -> dict[str, Any]:
     return told
 
 
-def test_the_controller_dies_as_the_primary_has_accepted(ground: Ground) -> None:
-    """After C1, and nobody at the controller knows it: the next failback goes on from the records."""
-    told = played(ground, "kill-controller@accept/done")
-    assert (told["outcome"], told["epoch"]) == ("home", 3)
-    assert [one["action"] for one in told["operator"]] == ["failback"]
-
-
 def test_a_frozen_controller_wakes_after_another_has_rolled_back(ground: Ground) -> None:
     told = played(ground, "replace-controller@verify/intent")
     assert told["outcome"] == "rolled back"
