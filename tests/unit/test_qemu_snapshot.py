@@ -312,7 +312,7 @@ def test_what_a_killed_agent_left_in_the_instance_is_removed_by_the_next_cycle(g
 
 
 @pytest.mark.parametrize("end", ["alive", "dead"])
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.root("tmpfs")
 def test_a_mount_that_was_left_is_removed(ground: Ground, stack: ExitStack, end: str) -> None:
     """Ours are killed between the moment that it is mounted and the moment that it is taken out of the tree again."""
     image = ground.instances[0].images["orders"]
