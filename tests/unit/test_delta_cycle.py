@@ -15,6 +15,8 @@ import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
 from ansible_collections.xdr.failback.plugins.module_utils.delta.lag import lag
 from ansible_collections.xdr.failback.plugins.module_utils.delta.receiver import serve
+from ansible_collections.xdr.failback.plugins.module_utils.delta.session import Session
+from ansible_collections.xdr.failback.plugins.module_utils.delta.wire import Frame
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused, XdrError
 from hypothesis import given, settings
@@ -52,6 +54,27 @@ def test_after_each_cycle_the_target_is_the_source(states: list[tuple[Content, i
             assert result["equal"]
             assert pair.sync()[0]["blocks_changed"] == 0
             assert pair.sync(verify=True, extents="all")[0]["equal"]
+
+
+def test_digests_that_come_before_anybody_asks_are_kept(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("orders", "customers"):
+        pair.write(pair.target, name, content([1, 2, 3, 4, 5, 6]))
+    came, put, copies = threading.Event(), Session._put, Session.copies
+
+    def put_and_tell(session: Session, frame: Frame) -> None:
+        try:
+            put(session, frame)
+        finally:
+            came.set()
+
+    def copies_late(session: Session) -> dict[str, Any]:
+        assert came.wait(10)
+        return copies(session)
+
+    monkeypatch.setattr(Session, "_put", put_and_tell)
+    monkeypatch.setattr(Session, "copies", copies_late)
+    pair.sync()
+    assert pair.both(pair.target) == pair.both(pair.source)
 
 
 def test_the_first_cycle_makes_the_volumes_sparse(pair: Pair) -> None:

@@ -37,15 +37,19 @@ class Session:
     def position(self, volume: VolumeOnHost) -> int:
         return self.volumes.index(volume)
 
+    def expect_copies(self) -> None:
+        """Before the hello: the target's answer and its digests may come before anybody asks for them here."""
+        for position in range(len(self.volumes)):
+            self._expect(position, _UNTOLD)
+
     def copies(self) -> dict[str, Copy]:
         """What the target has of each volume; the digests that it sends follow by themselves."""
-        expected = [self._expect(position, _UNTOLD) for position in range(len(self.volumes))]
         items = self.inbox.receive("copies").items("volumes")
         if [item.text("name") for item in items] != [volume.name for volume in self.volumes]:
             raise XdrError("the target answered for other volumes", where=self.wire.peer, code="protocol")
-        for digests, item in zip(expected, items):
-            digests.expect(item.number("blocks") if item.flag("streamed") else 0)
-        return {item.text("name"): _copy(item, digests) for item, digests in zip(items, expected)}
+        for position, item in enumerate(items):
+            self._digests[position].expect(item.number("blocks") if item.flag("streamed") else 0)
+        return {item.text("name"): _copy(item, self._digests[position]) for position, item in enumerate(items)}
 
     def ask(self, kind: str, volume: VolumeOnHost, total: int, *payload: bytes, **fields: Any) -> Digests:
         """Ask for the digests of ``total`` blocks, which come one after the other."""
@@ -98,6 +102,8 @@ def opened(job: Job, volumes: list[VolumeOnHost], reader: BinaryIO, writer: Bina
         digest = hashes.agreed(greeting.texts("hashes"))
         session = Session(job, volumes, wire, digest, packing.agreed(job.compression, greeting.texts("compressions")))
         with contextlib.closing(session), session.inbox:
+            if work != "verify":  # which asks for the digests that it wants
+                session.expect_copies()
             wire.send("hello", **_hello(session, work))
             yield session
             wire.send("end")
