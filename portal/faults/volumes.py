@@ -17,10 +17,10 @@ _RECORD = re.compile(rb"(\d+) [\d.]+ order (\d+)\n\.*")
 
 @dataclass(frozen=True)
 class Held:
-    """``numbers`` in the order in which they were written; ``oldest``: what is older may be overwritten, a ring keeps the newest only."""
+    """``numbers`` in the order in which they were written; ``wrapped``: a ring that has begun to overwrite its oldest."""
 
     numbers: tuple[int, ...]
-    oldest: int = 0
+    wrapped: bool = False
 
 
 def of_database(volume: Path) -> Held:
@@ -37,7 +37,7 @@ def of_ring(volume: Path) -> Held:
         if (match := _RECORD.fullmatch(content[at : at + BLOCK])) and int(match[1]) <= written:
             found[int(match[1])] = int(match[2])
     kept = [found[count] for count in sorted(found)]
-    return Held(tuple(kept), oldest=min(kept, default=0) if written > slots else 0)
+    return Held(tuple(kept), wrapped=written > slots)
 
 
 def of_site(folder: Path, resources: dict[str, str]) -> dict[str, Held]:
@@ -47,7 +47,9 @@ def of_site(folder: Path, resources: dict[str, str]) -> dict[str, Held]:
 def wrong(held: Held, acknowledged: Sequence[int], sent: int) -> list[str]:
     """What does not agree with the writer's log; ``sent``: the highest number that was ever sent."""
     there = set(held.numbers)
-    lost = [number for number in acknowledged if number >= held.oldest and number not in there]
+    # Only those that were acknowledged were written in the order of their numbers: one that timed out may come behind its successors.
+    oldest = min(there.intersection(acknowledged), default=0) if held.wrapped else 0
+    lost = [number for number in acknowledged if number >= oldest and number not in there]
     strange = sorted(number for number in there if not 0 < number <= sent + 1)  # the one in hand as the writer ended is in no log
     told = []
     for what, numbers in (("lost", lost), ("twice", duplicated(held.numbers)), ("never sent", strange)):

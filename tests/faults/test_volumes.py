@@ -29,8 +29,8 @@ def test_each_order_is_found_in_database_and_ring(tmp_path: Path) -> None:
 def test_a_ring_that_went_round_keeps_the_newest(tmp_path: Path) -> None:
     _, ring = written(tmp_path, range(1, 261))
     held = of_ring(ring)
-    assert held.oldest == 260 - ((1 << 20) // BLOCK - 1) + 1
-    assert held.numbers == tuple(range(held.oldest, 261))
+    assert held.wrapped
+    assert held.numbers == tuple(range(260 - ((1 << 20) // BLOCK - 1) + 1, 261))
     assert wrong(held, range(1, 261), 260) == []
 
 
@@ -39,4 +39,7 @@ def test_what_does_not_agree_with_the_log() -> None:
     assert wrong(Held((1, 2, 4)), [1, 2, 3], 3) == ["1 lost (the first is 3)"]  # 4 was in hand as the writer ended
     assert wrong(Held((1, 2, 2, 3)), [1, 2, 3], 3) == ["1 twice (the first is 2)"]
     assert wrong(Held((1, 2, 3, 9)), [1, 2, 3], 3) == ["1 never sent (the first is 9)"]
-    assert wrong(Held((5, 6), oldest=5), [1, 5, 6], 6) == []
+    assert wrong(Held((5, 6), wrapped=True), [1, 5, 6], 6) == []
+    assert wrong(Held((4, 6, 7), wrapped=True), [5, 6, 7], 7) == []  # 4 timed out, was written after 5, and 5 is overwritten
+    assert wrong(Held((5, 7), wrapped=True), [4, 5, 6, 7], 7) == ["1 lost (the first is 6)"]
+    assert wrong(Held((4, 5), wrapped=True), [1, 2], 5) == ["2 lost (the first is 1)"]
