@@ -150,6 +150,25 @@ def status(
     raise typer.Exit(states.exit_code(documents))
 
 
+@app.command()
+def adopt(
+    plan: Annotated[str, typer.Argument(metavar="[PLAN]", help="One plan; otherwise all.")] = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    as_json: Json = False,
+) -> None:
+    """Take the plans over on a new controller: its store learns from the sites' records what is true of them. Changes nothing there."""
+    from . import adoption, following, plan_view, render
+    from . import status as states
+
+    known = {plan: plan_named(plan, inventory)} if plan else plan_view.all_plans(inventory)
+    documents = adoption.adopt(following.open_store(inventory), inventory, known, by=following.me())
+    if as_json:
+        render.show_json(documents[0] if plan else documents)
+    else:
+        render.show(adoption.render(documents, {name: plan_view.site_names(one) for name, one in known.items()}))
+    raise typer.Exit(states.exit_code(documents))
+
+
 # -- portal, worker, store -------------------------------------------------------------------------------
 
 

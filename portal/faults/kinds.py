@@ -62,9 +62,13 @@ def _freeze_playbook(scene: Scene, _: Place) -> None:
 
 
 def _replace_controller(scene: Scene, _: Place) -> None:
-    """The frozen one wakes when another controller has rolled back, or has been refused that."""
+    """The frozen one wakes when another controller has taken the plan over and has rolled back, or has been refused that."""
     scene.freeze(scene.controller())
-    scene.ground.xdr("run", "rollback", PLAN, var=scene.ground.var / "other")
+    other = scene.ground.var / "other"
+    told = scene.ground.xdr("adopt", PLAN, var=other)
+    if told["exit_code"] or (told["run"] and not told["adopted"]):
+        scene.notes.append(f"another controller did not learn of the run: {told.get('error')}")
+    scene.ground.xdr("run", "rollback", PLAN, var=other)
 
 
 def _kill_module(scene: Scene, place: Place) -> None:

@@ -20,7 +20,7 @@ from .engine import Store
 from .tables import runs as table
 
 STOP, ROLLBACK = "stop", "rollback"
-SCHEDULE = "schedule"
+SCHEDULE, ADOPTED = "schedule", "adopted"  # origins beside portal and command line
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,16 @@ def _ended(result: Mapping[str, Any]) -> dict[str, Any]:
 def _never_begun(by: str) -> dict[str, Any]:
     error = f"the run was stopped by {by} before it had begun; nothing was changed"
     return {"exit_code": 1, "code": "stopped", "error": error, "stopped": True}
+
+
+def adopt(store: Store, run: Run) -> bool:
+    """Keep a run that another controller began, as one that is over here; whether it was not known yet."""
+    over = {"status": "ended", "ended_at": time.time(), "exit_code": 1, "code": "abandoned"}
+    with store.writing() as connection:
+        if connection.execute(sa.select(table.c.id).where(table.c.id == run.id)).first():
+            return False
+        connection.execute(table.insert().values(**{**run.__dict__, **over}))
+    return True
 
 
 ABANDONED = "the process that worked on it died, and another command took its place; what it had finished is marked in the sites' records"
