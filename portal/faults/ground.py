@@ -27,6 +27,7 @@ from ..lab.addresses import BALANCER, BALANCER_PORT, HOSTS, SSH_PORT, Choice
 from ..lab.inventory import ACCOUNT, PROJECT, materialise
 from ..lab.lab import PYTHON, SITE_HOSTS, Lab, as_user
 from ..processes import end, tree
+from .clocks import Clocks
 from .network import CONTROLLER, FOLDER, Network
 
 PLAN = "shop"
@@ -69,6 +70,7 @@ class Ground(Lab):
     def __init__(self, name: str, inventory: Path, root: Path, project: Path = PROJECT) -> None:
         super().__init__(name, inventory, root, project)
         self.network = Network(name, HOSTS)
+        self.clocks = Clocks(root / "clocks")
 
     # -- built as the lab is
 
@@ -85,12 +87,15 @@ class Ground(Lab):
         self.network.make()
         addresses = {host: self.network.addresses[host] for host in HOSTS}
         materialise(self.name, self.root, project=self.project, choice=Choice(addresses, SSH_PORT, BALANCER_PORT))
+        self.clocks.make()
         plans, variables = self.inventory / "plans", self.inventory / "group_vars"
         for file in plans.glob("*.yml"):
             file.unlink()
         self.reset_plan()
         enter = f"/usr/bin/nsenter --net={FOLDER / self.network.namespace('{{ inventory_hostname }}')} --"
-        (variables / "all" / "faults.yml").write_text(SERVICES + VARIABLES, encoding="utf-8")
+        environment = json.dumps(self.clocks.environment("{{ inventory_hostname }}"))
+        text = f"{SERVICES}{VARIABLES}lab_site_environment: {environment}\n"
+        (variables / "all" / "faults.yml").write_text(text, encoding="utf-8")
         (variables / "managed.yml").write_text(f"---\nansible_su_exe: {enter} /bin/su\n", encoding="utf-8")
 
     def _clear(self) -> None:
@@ -118,7 +123,8 @@ class Ground(Lab):
     def environment(self, var: Path | None = None) -> dict[str, str]:
         """``var``: another controller's folder."""
         var = var or self.var
-        return {**os.environ, "XDR_VAR": str(var), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(var / "cp")}
+        clock = self.clocks.environment(CONTROLLER)
+        return {**os.environ, **clock, "XDR_VAR": str(var), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(var / "cp")}
 
     def xdr(self, *words: str, var: Path | None = None) -> dict[str, Any]:
         """The document of a command; ``exit_code`` is in it, NEVER for one that had to be killed."""
@@ -191,6 +197,7 @@ class Ground(Lab):
         for folder in (self.var / "runs", self.var / "other"):
             shutil.rmtree(folder, ignore_errors=True)
         self.reset_plan()
+        self.clocks.reset()
         for site in SITE_HOSTS:
             self.return_site(site)
         self.boot("dr")

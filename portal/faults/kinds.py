@@ -19,6 +19,8 @@ ANYWHERE = everywhere()
 EARLY = everywhere(BEFORE_C1)
 UNTIL_END = None  # the fault lasts until the run has ended by itself
 AWHILE = 6.0  # seconds; longer than it takes ssh to notice a dead link
+MINUTE = 60.0
+HOUR = 3600
 SLOW, CRAWL = 1000, 48  # kbit/s
 TINY = 16 * 1024  # bytes of a disk that is full
 
@@ -123,6 +125,14 @@ def _slow_links(scene: Scene, _: Place) -> None:
         scene.ground.network.slow(one, other, SLOW)
 
 
+def _clock(seconds: int) -> Strike:
+    return lambda scene, place: scene.clock_jumps(SITE_HOSTS[place.site], seconds)
+
+
+def _controller_clock(seconds: int) -> Strike:
+    return lambda scene, _: scene.clock_jumps(CONTROLLER, seconds)
+
+
 def _fill_disk(scene: Scene, _: Place) -> None:
     scene.ground.small_disk(TINY)
     scene.later(scene.ground.unmount)
@@ -193,6 +203,7 @@ def _at(*steps: str, mark: str = "intent") -> tuple[Place, ...]:
 
 _FINAL_SYNC = everywhere(("final_sync",))
 _TO_C1 = (*EARLY, *_at("offer", "accept"))
+_LONG = ("stop_services", "final_sync", "offer", "accept", "start_instances")
 _CUTS = ("stop_services", "release", "final_sync", "verify", "offer", "accept", "start_instances", "switch_traffic")
 
 KINDS = {
@@ -204,6 +215,13 @@ KINDS = {
         Kind("kill-controller-rollback", _kill_controller, asks="rollback", hits=True),
         Kind("freeze-worker", _freeze_worker, lasts=AWHILE, hits=True),
         Kind("freeze-playbook", _freeze_playbook, lasts=AWHILE, hits=True),
+        Kind("freeze-worker-minute", _freeze_worker, _at(*_LONG), lasts=MINUTE, hits=True),
+        Kind("freeze-playbook-minute", _freeze_playbook, _at(*_LONG), lasts=MINUTE, hits=True),
+        Kind("freeze-module-minute", _freeze_module, _at(*_LONG), lasts=MINUTE, hits=True),
+        Kind("clock-ahead", _clock(HOUR), lasts=UNTIL_END),
+        Kind("clock-behind", _clock(-HOUR), lasts=UNTIL_END),
+        Kind("controller-clock-ahead", _controller_clock(HOUR), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("controller-clock-behind", _controller_clock(-HOUR), _at(*_CUTS), lasts=UNTIL_END),
         Kind("replace-controller", _replace_controller, asks="rollback", hits=True),
         Kind("kill-module", _kill_module, hits=True),
         Kind("freeze-module", _freeze_module, lasts=AWHILE, hits=True),

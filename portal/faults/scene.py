@@ -150,6 +150,13 @@ class Scene:
         if self.ground.network.is_there:
             self.ground.network.heal()
 
+    # -- clocks
+
+    def clock_jumps(self, node: str, seconds: int) -> None:
+        """A node's wall clock is wrong until it is healed."""
+        self.ground.clocks.jump(node, seconds)
+        self.later(lambda: self.ground.clocks.jump(node, 0))
+
     # -- files
 
     def away(self, file: Path) -> None:

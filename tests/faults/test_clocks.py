@@ -1,0 +1,56 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""A real process whose wall clock jumps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from portal.faults import clocks
+from portal.faults.clocks import Clocks
+from portal.lab.lab import PYTHON
+
+TELL = """\
+import json, sys, time
+for _ in sys.stdin:
+    time.sleep(0.001)
+    print(json.dumps([time.time(), time.monotonic()]), flush=True)
+"""
+pytestmark = pytest.mark.namespaces  # whose packages it needs
+
+
+def test_the_wall_clock_jumps_and_the_monotonic_one_goes_on(tmp_path: Path) -> None:
+    those = Clocks(tmp_path / "clocks")
+    those.make()
+    environment = {**os.environ, **those.environment("hv1")}
+    with subprocess.Popen(
+        [PYTHON, "-I", "-S", "-c", TELL], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        seen = []
+        for seconds in (None, 3600, -3600, 0):
+            if seconds is not None:
+                those.jump("hv1", seconds)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            wall, monotonic = json.loads(process.stdout.readline())
+            seen.append(round((wall - time.time()) / 60))
+            assert abs(monotonic - time.monotonic()) < 60
+        process.stdin.close()
+    assert seen == [0, 60, -60, 0]
+    those.reset()
+    assert [file.name for file in (tmp_path / "clocks").iterdir()] == [clocks.COPY]
+
+
+def test_where_it_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "LIBRARIES", (str(tmp_path / "*.so"),))
+    with pytest.raises(XdrError, match="libfaketime"):
+        Clocks(tmp_path).make()
