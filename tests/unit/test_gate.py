@@ -165,6 +165,16 @@ def test_a_site_that_only_locks_us_out_is_not_off(said: str, says: str) -> None:
     assert refusal.value.code == "gate_refused"
 
 
+def test_an_sshd_that_answers_is_believed_more_than_an_attestation_when_the_reason_got_lost() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    reads = world.reads()
+    reads["fra"] |= {"why": "Data could not be sent to remote host", "sshd": True}
+    with pytest.raises(XdrError, match="has an sshd that answers, so it is not off") as caught:
+        decide("failover", PLAN, derive(PLAN, reads), reads, {"attestation": "it looks off"})
+    assert caught.value.code == "gate_refused"
+
+
 def test_failed_failover_is_no_matter_for_rollback() -> None:
     world = World().active()
     world.claim("failover")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery, state_machine
+from ansible_collections.xdr.failback.plugins.plugin_utils import gate, knock, recovery, state_machine
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -43,6 +43,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     source, target = target, source
                 told = {"undo": recovery.undo_path(view, source, target), "xdr_view": view.to_json()}
                 return {"changed": False, **recovery.recover(plan, view).to_json(), **told}
+            if arguments["action"] == "failover" and arguments["attestation"]:
+                _knock(variables, plan, reads)
             decision = gate.decide(arguments["action"], plan, view, reads, {**arguments, "now": time.time()})
         except XdrError as error:
             failure: dict[str, Any] = {"failed": True, "changed": False, **error.failure()}
@@ -82,6 +84,14 @@ def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -
                 f"what {host} answered is no answer: {read['failure']}", where=f"plan {plan['name']}", todo=todo, code="not_reached"
             )
     return reads
+
+
+def _knock(variables: Mapping[str, Any], plan: Mapping[str, Any], reads: dict[str, dict[str, Any]]) -> None:
+    """An attestation is held against the sshd of each host that is said to be off."""
+    for host in plan["sites"]["primary"]["hosts"]:
+        if not reads[host]["reachable"]:
+            known = variables["hostvars"][host]
+            reads[host]["sshd"] = knock.sshd_answers(str(known.get("ansible_host", host)), int(known.get("ansible_port") or 22))
 
 
 def _read(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def _not_locked_out(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
     """A host whose sshd answers is not off, whatever is attested: its services may well run."""
     for host in plan["sites"]["primary"]["hosts"]:
         what, todo = _unreached(str(reads[host].get("why") or ""))
+        if what == SILENT and reads[host].get("sshd"):
+            what, todo = "has an sshd that answers", "Find out why it does not let the controller in"
         if what != SILENT:
             raise XdrError(f"{host} {what}, so it is not off", where=f"plan {plan['name']}", todo=todo, code="gate_refused")
 
