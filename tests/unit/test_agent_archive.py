@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -63,8 +65,16 @@ def test_every_verb_finds_its_modules(tmp_path: Path) -> None:
     subprocess.run(["/usr/bin/python3", "-I", "-c", program], capture_output=True, timeout=20, check=True, cwd="/")
 
 
-def test_it_holds_sources_only() -> None:
+def test_it_holds_each_source_and_its_bytecode() -> None:
     with zipfile.ZipFile(io.BytesIO(build().content)) as archive:
         names = archive.namelist()
-    assert names == sorted(names) or names[-1] == "__main__.py"
-    assert {name.rpartition(".")[2] for name in names} == {"py"}
+    sources = [name for name in names if name.endswith(".py")]
+    assert "__main__.py" in sources
+    assert sorted(names) == sorted([*sources, *(f"{name}c" for name in sources)])
+
+
+def test_a_build_after_other_imports_gives_the_same_bytes() -> None:
+    program = "import asyncio, sys; from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build; print(build().sha256)"
+    environment = {**os.environ, "PYTHONPATH": str(COLLECTION.parents[2]), "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == build().sha256

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from ansible.executor.module_common import _CachedModule
 
 from portal import PROJECT
 
@@ -73,6 +77,16 @@ def test_a_second_run_packs_nothing(place: Place) -> None:
     assert [path.name.rpartition(".")[2].partition("-")[0] for path in place.kept] == ["command", "xdr_plan"]
     again = place.play()
     assert (again.count(PACKS), again.count(FINDS)) == (0, 2)
+
+
+def test_what_is_kept_has_the_bytecode_of_each_file(place: Place) -> None:
+    place.play()
+    for path in place.kept:
+        module = _CachedModule.load(str(path))
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(module.zip_data))) as archive:
+            sources = {name for name in archive.namelist() if name.endswith(".py")}
+            assert sources
+            assert set(archive.namelist()) == sources | {f"{name}c" for name in sources}
 
 
 def test_a_changed_file_is_packed_again(place: Place) -> None:

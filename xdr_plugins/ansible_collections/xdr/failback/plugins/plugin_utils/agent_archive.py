@@ -1,6 +1,6 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""The site agent as one file: a zipapp of module_utils, the same bytes for the same sources."""
+"""The site agent as one file: a zipapp of module_utils, the same bytes for the same sources and the same version of Python."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.bytecode import bytecode
 
 PACKAGE = PurePosixPath("ansible_collections/xdr/failback/plugins/module_utils")
 MAIN = """\
@@ -40,7 +41,7 @@ def build(collection: Path | None = None) -> Archive:
     for name, content in sources.items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     version = f"{_collection_version(root / 'galaxy.yml')}+{digest.hexdigest()[:12]}"
-    content = _zip({**sources, PurePosixPath("__main__.py"): MAIN.format(version=version).encode()})
+    content = _zip(_compiled({**sources, PurePosixPath("__main__.py"): MAIN.format(version=version).encode()}))
     return Archive(content, version, hashlib.sha256(content).hexdigest())
 
 
@@ -50,6 +51,12 @@ def _sources(root: Path) -> dict[PurePosixPath, bytes]:
     found = {PACKAGE / path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
     packages = {parent / "__init__.py" for name in found for parent in name.parents if parent.parts}
     return dict(sorted({**dict.fromkeys(packages, b""), **found}.items()))
+
+
+def _compiled(sources: dict[PurePosixPath, bytes]) -> dict[PurePosixPath, bytes]:
+    """With the bytecode beside each source: an instance starts, and a peer is answered, through the agent."""
+    compiled = {name.with_suffix(".pyc"): bytecode(str(name), content) for name, content in sources.items()}
+    return sources | compiled
 
 
 def _collection_version(galaxy: Path) -> str:
