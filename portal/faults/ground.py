@@ -19,7 +19,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
+from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.traffic.haproxy import HAProxy
 
@@ -27,6 +27,7 @@ from ..lab.addresses import BALANCER, BALANCER_PORT, HOSTS, SSH_PORT, Choice
 from ..lab.inventory import ACCOUNT, PROJECT, materialise
 from ..lab.lab import PYTHON, SITE_HOSTS, Lab, as_user
 from ..processes import end, tree
+from . import ending
 from .clocks import Clocks
 from .network import CONTROLLER, FOLDER, Network
 
@@ -173,6 +174,19 @@ class Ground(Lab):
             _copy(file, self._base / "controller" / file.name)
         (self._base / "done").touch()
 
+    def undisturbed(self) -> ending.Ending:
+        """How a failback without any fault leaves the hosts, found out once. What is on them now is lost."""
+        file = self._base / "undisturbed.json"
+        if not file.exists():
+            self.reset()
+            self._must("failback")
+            self.halt()
+            write_json(file, self.ending())
+        return dict(read_json(file))
+
+    def ending(self) -> ending.Ending:
+        return ending.read({site: self._plan_folder(site) for site in SITE_HOSTS})
+
     def reset(self) -> None:
         """All hosts as they were kept, booted, the plan's services running on the DR site and clients routed there."""
         for tries in range(1, RESETS + 1):
@@ -238,13 +252,16 @@ class Ground(Lab):
     def record(self, site: str) -> dict[str, Any] | None:
         """The ownership record of a host, as it lies on its disk."""
         with contextlib.suppress(XdrError):
-            found: dict[str, Any] | None = read_json(self.site_dir(site) / "state" / "plans" / PLAN / "ownership.json")
+            found: dict[str, Any] | None = read_json(self._plan_folder(site) / "ownership.json")
             return found
         return None
 
+    def _plan_folder(self, site: str) -> Path:
+        return self.site_dir(site) / "state" / "plans" / PLAN
+
     @property
     def spool(self) -> Path:
-        return self.site_dir("primary") / "state" / "plans" / PLAN / "spool"
+        return self._plan_folder("primary") / "spool"
 
     def small_disk(self, size: int) -> None:
         """The primary site's spool has so many bytes."""

@@ -12,7 +12,7 @@ from typing import Any
 from ..lab.client import Client
 from ..lab.lab import SITE_HOSTS
 from ..lab.orders import Log, acknowledged, read_log
-from . import observer, operator, volumes
+from . import ending, observer, operator, volumes
 from .ground import GROUPS, NEVER, PLAN, RESOURCES, Ground
 from .patience import wait_until
 from .scenario import Scenario
@@ -60,6 +60,9 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
         breaches += observer.strangers(sightings, SITE_OF["primary"])
     breaches += [one["error"] for one in actions if one["exit_code"] == NEVER]
     breaches += _unended(told, serves) + _lost(ground, up, read_log(log))
+    if _came_home_by_itself(told):
+        left = ground.ending()
+        breaches += ending.differences(ground.undisturbed(), left)
     told |= {"breaches": breaches, "acknowledged": len(read_log(log).acks), "seconds": round(time.monotonic() - began, 1)}
     return told
 
@@ -118,6 +121,13 @@ def _unended(told: dict[str, Any], serves: bool) -> list[str]:
     if told["outcome"] in ("home", "rolled back"):
         return []
     return [f"it ended as {told['state']}" + ("" if serves else ", and no order is acknowledged")]
+
+
+def _came_home_by_itself(told: dict[str, Any]) -> bool:
+    """Whether failbacks, and nothing else, brought it home to the end."""
+    actions = told["operator"]
+    last = actions[-1]["exit_code"] if actions else told["exit_code"]
+    return told["outcome"] == "home" and last == 0 and all(one["action"] == "failback" for one in actions)
 
 
 def _lost(ground: Ground, up: dict[str, set[str]], log: Log) -> list[str]:

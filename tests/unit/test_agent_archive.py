@@ -74,7 +74,9 @@ def test_it_holds_each_source_and_its_bytecode() -> None:
 
 
 def test_a_build_after_other_imports_gives_the_same_bytes() -> None:
-    program = "import asyncio, sys; from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build; print(build().sha256)"
+    program = (
+        "import asyncio, sys; from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build; print(build().sha256)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(COLLECTION.parents[2]), "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == build().sha256
