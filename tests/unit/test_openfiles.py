@@ -51,6 +51,7 @@ def test_a_holder_is_found_by_whatever_name(volume: Path, program: str, name: st
             volume.rename(other)
         asked = volume if name == "same" else other
         (found,) = holders([asked])
+        assert holders([asked], but=pid) == []
     assert (found.pid, found.path) == (pid, asked)
     assert found.command.startswith("/usr/bin/python3 -c")
     assert holders([asked]) == []

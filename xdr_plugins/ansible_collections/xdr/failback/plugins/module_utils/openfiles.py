@@ -27,22 +27,26 @@ class Scan:
     unreadable: int
 
 
-def holders(paths: list[Path]) -> list[Holder]:
-    """The processes, of those this account can see, that hold one of the paths. A path that does not exist is held by nobody."""
-    return scan(paths).holders
+def holders(paths: list[Path], *, but: int = 0) -> list[Holder]:
+    """The processes, of those this account can see and ``but`` this one, that hold one of the paths.
+
+    A path that does not exist is held by nobody.
+    """
+    return [holder for holder in scan(paths).holders if holder.pid != but]
 
 
 def scan(paths: list[Path]) -> Scan:
     """Look through /proc/<pid>/fd and /proc/<pid>/maps of every process."""
     wanted = {key: path for path in paths if (key := _key(path)) is not None}
     names = {os.path.realpath(path): path for path in paths}
+    words = {str(key[2]).encode() for key in wanted if key[0] == "file"} | {os.fsencode(name).split()[-1] for name in names}
     found: dict[tuple[int, Path], Holder] = {}
     unreadable = 0
     for entry in os.scandir("/proc") if wanted else ():
         if not entry.name.isdigit():
             continue
         try:
-            held = _open_files(entry.path, wanted) | _mapped_files(entry.path, wanted, names)
+            held = _open_files(entry.path, wanted) | _mapped_files(entry.path, wanted, names, words)
         except PermissionError:
             unreadable += 1
             continue
@@ -84,11 +88,13 @@ def _open_files(process: str, wanted: dict[_Key, Path]) -> set[Path]:
     return held
 
 
-def _mapped_files(process: str, wanted: dict[_Key, Path], names: dict[str, Path]) -> set[Path]:
-    """By device and inode, and by name too: some file systems show another device number in maps than to stat."""
+def _mapped_files(process: str, wanted: dict[_Key, Path], names: dict[str, Path], words: set[bytes]) -> set[Path]:
+    """By device and inode, and by name too: some file systems show another device number in maps than to stat.
+
+    ``words``: one of them is in the text where one of the files is.
+    """
     text = Path(process, "maps").read_bytes()
-    marks = [f" {key[2]} ".encode() for key in wanted if key[0] == "file"] + [os.fsencode(name) for name in names]
-    if not any(mark in text for mark in marks):  # nearly always; to take every line apart costs far more
+    if words.isdisjoint(text.split()):  # nearly always; to take every line apart costs far more
         return set()
     held = set()
     for line in os.fsdecode(text).splitlines():
