@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Callable
+from typing import IO, Callable
 
 from ..errors import XdrError
 from .blocks import write
@@ -103,11 +103,11 @@ class Inbox:
 
 
 class Digests:
-    """Digests that the other end sends, window by window, kept in a file without a name: a volume may have many."""
+    """Digests that the other end sends, window by window, kept in a file without a name: a volume may have many. Often none come."""
 
     def __init__(self, folder: Path, total: int, inbox: Callable[[], Inbox]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as this object
+        self._folder = folder
+        self._file: IO[bytes] | None = None
         self._total, self._done, self._inbox = total, 0, inbox
         self._more = threading.Condition()
 
@@ -122,6 +122,9 @@ class Digests:
         number, rest = divmod(len(frame.payload), DIGEST)
         if rest or not number or frame.number("first") != self._done or self._done + number > self._total:
             raise broken("digests that were not due", frame.peer)
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - open as long as this object
         write(self._file.fileno(), self._done * DIGEST, frame.payload)
         with self._more:
             self._done += number
@@ -135,7 +138,7 @@ class Digests:
             while self._done < wanted:
                 if not self._more.wait(_LOOK):
                     self._inbox().check_heard(began)
-        found = os.pread(self._file.fileno(), max(0, wanted - first) * DIGEST, first * DIGEST)
+        found = os.pread(self._file.fileno(), max(0, wanted - first) * DIGEST, first * DIGEST) if self._file else b""
         return found + bytes(number * DIGEST - len(found))
 
     def wait(self) -> None:
@@ -143,4 +146,5 @@ class Digests:
         self.read(self._total, 0)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()

@@ -22,7 +22,8 @@ PAGE = 4096
 PER_BLOCK = BLOCK // PAGE
 _DIGEST = 16
 _PATCH = struct.Struct(">QH")  # block, one bit for each of its pages that follows, the first page's the lowest
-PROBE = 16  # blocks that are asked for before anything is known
+PROBE = 4  # blocks that are asked for before anything is known
+_SURE = 16  # blocks from which their share tells
 _WORTH = 0.5  # it is, if less than this part of the pages differs
 
 MAX_BLOCKS = blocks.CHUNK_BLOCKS
@@ -57,7 +58,9 @@ def divided(runs: list[Run], whole: int, most: int) -> tuple[list[Run], list[Run
 
 @dataclass
 class Worth:
-    """Whether asking for pages is worth it, learnt from the blocks of a volume so far. ``asking``: None before the first."""
+    """Whether asking for pages is worth it, learnt from the blocks of a volume so far: of a few, not where all of all pages differ.
+    ``asking``: None before these.
+    """
 
     asking: bool | None = None
     tried: int = 0
@@ -65,7 +68,8 @@ class Worth:
 
     def learn(self, number: int, differing: int) -> None:
         self.tried, self.differing = self.tried + number, self.differing + differing
-        self.asking = self.differing < self.tried * PER_BLOCK * _WORTH
+        if self.tried >= PROBE:
+            self.asking = self.differing < self.tried * PER_BLOCK * (_WORTH if self.tried >= _SURE else 1)
 
 
 def patch(runs: list[Run], theirs: bytes, digest: Hash, worth: Worth) -> list[Content]:

@@ -26,6 +26,7 @@ from .trackers import moment
 from .trackers.interface import Joint, Tracker, Unknown
 
 _PART = struct.Struct(">QI")
+_FEW = 64 << 10  # bytes
 
 
 @dataclass
@@ -232,11 +233,11 @@ def mark_all(readings: list[Reading]) -> int:
 
 
 class _Changes:
-    """Digests of some blocks, in a file without a name."""
+    """Digests of some blocks, in a file without a name where they are many."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as this object
+        self._file = tempfile.SpooledTemporaryFile(_FEW, dir=str(folder))  # noqa: SIM115 - open as long as this object
 
     def put(self, first: int, digests: bytes) -> None:
         self._file.write(_PART.pack(first, len(digests) // DIGEST) + digests)
