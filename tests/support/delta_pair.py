@@ -22,6 +22,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.delta import compare,
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
 from ansible_collections.xdr.failback.plugins.module_utils.delta.receiver import serve
 from ansible_collections.xdr.failback.plugins.module_utils.delta.roles import Replication, steps
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.progress import Progress
 from ansible_collections.xdr.failback.plugins.module_utils.site import load_plan
 from ansible_collections.xdr.failback.plugins.module_utils.transfer import Job
@@ -203,6 +204,32 @@ def in_killed_child(work: Callable[[], object], call: int, *, started: Callable[
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the work failed by itself"
     return not os.WIFSIGNALED(status)
+
+
+def receive_in_killed_child(pair: Pair, kill_at: int) -> bool:
+    """The receiver in a child that is killed at a call; whether it came to its end."""
+    (down_in, down_out), (up_in, up_out) = pipe(), pipe()
+    with down_in, down_out, up_in, up_out:
+
+        def child() -> None:
+            down_out.close()
+            up_in.close()
+            assert serve(pair.target.state_dir, down_in, up_out) == 0
+
+        failed = threading.Event()
+
+        def send() -> None:
+            try:
+                pair.send(up_in, down_out)
+            except XdrError:
+                failed.set()
+
+        sender = threading.Thread(target=send)
+        ended = in_killed_child(child, kill_at, started=lambda: (down_in.close(), up_out.close(), sender.start()))
+        sender.join(30)
+        assert not sender.is_alive()
+        assert ended or failed.is_set() or kill_at > 1
+    return ended
 
 
 def own(host: SiteHost, owner: str, epoch: int) -> None:

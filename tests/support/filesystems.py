@@ -29,6 +29,7 @@ class Kind:
 
 KINDS = {
     "tmpfs": Kind("tmpfs"),
+    "tmpfs-16m": Kind("tmpfs", options="size=16m"),
     "xfs": Kind("xfs", ("mkfs.xfs", "-q", "-m", "reflink=1")),
     "xfs-without-reflink": Kind("xfs", ("mkfs.xfs", "-q", "-m", "reflink=0")),
     "btrfs": Kind("btrfs", ("mkfs.btrfs", "-q")),

@@ -108,6 +108,15 @@ def test_reserving_changes_no_content_and_no_size(tmp_path: Path) -> None:
     assert path.read_bytes() == content([1, 0, 0, 2])
 
 
+def test_a_hole_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "volume").open("w+b", buffering=0) as stream:
+        stream.write(bytes(8 * BLOCK))
+        assert not blocks.has_holes(stream.fileno(), 8 * BLOCK)
+        assert blocks.has_holes(stream.fileno(), 8 * BLOCK + 1), "it is about to grow"
+        blocks.clear(stream.fileno(), 5 * BLOCK, BLOCK)
+        assert blocks.has_holes(stream.fileno(), 8 * BLOCK)
+
+
 @pytest.mark.parametrize(("offset", "nbytes"), [(0, BLOCK), (BLOCK, 2 * BLOCK), (3 * BLOCK, 7), (0, 0)])
 def test_cleared_bytes_are_zeros(tmp_path: Path, offset: int, nbytes: int) -> None:
     path, data = tmp_path / "volume", content([1, 2, 3, 4], 7)

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import os
 import resource
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -222,8 +222,14 @@ def test_the_receiver_refuses_an_unknown_volume(pair: Pair) -> None:
 
 def test_the_receiver_refuses_a_volume_that_a_process_holds_open(pair: Pair) -> None:
     pair.sync()
-    with pair.path(pair.target, "orders").open("rb"), pytest.raises(Refused, match=f"process {os.getpid()} .*holds the volume open"):
+    before = pair.read(pair.target, "orders")
+    pair.write(pair.source, "orders", content([5, 5, 5, 5, 5, 5]))
+    with pair.path(pair.target, "orders").open("rb") as volume:
+        holder = subprocess.Popen(["/usr/bin/cat", "-"], stdin=subprocess.PIPE, pass_fds=[volume.fileno()])
+    with holder, pytest.raises(Refused, match=f"process {holder.pid} .*holds the volume open") as refusal:
         pair.sync()
+    assert refusal.value.code == "volume_in_use"
+    assert pair.read(pair.target, "orders") == before
 
 
 def test_a_final_delta_is_read_from_volumes_at_rest(pair: Pair) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.delta_pair import Pair, content, cut_after, in_killed_child, pipe, quick_folder
+from tests.support.delta_pair import Pair, content, cut_after, in_killed_child, pipe, quick_folder, receive_in_killed_child
 
 OLD = {"orders": content([1, 2, 0, 4]), "customers": content([0, 0, 5], tail=9)}
 NEW = {"orders": content([1, 0, 3, 6, 7], tail=33), "customers": content([8, 0])}
@@ -83,37 +83,11 @@ def test_a_stream_that_is_cut_anywhere(pair: Pair, down: int, up: int, which: bo
     check_all_is_well(pair)
 
 
-def receive_from_sender(pair: Pair, kill_at: int) -> bool:
-    """The receiver in a child that is killed at a call; whether it came to its end."""
-    (down_in, down_out), (up_in, up_out) = pipe(), pipe()
-    with down_in, down_out, up_in, up_out:
-
-        def child() -> None:
-            down_out.close()
-            up_in.close()
-            assert serve(pair.target.state_dir, down_in, up_out) == 0
-
-        failed = threading.Event()
-
-        def send() -> None:
-            try:
-                pair.send(up_in, down_out)
-            except XdrError:
-                failed.set()
-
-        sender = threading.Thread(target=send)
-        ended = in_killed_child(child, kill_at, started=lambda: (down_in.close(), up_out.close(), sender.start()))
-        sender.join(30)
-        assert not sender.is_alive()
-        assert ended or failed.is_set() or kill_at > 1
-    return ended
-
-
 def test_a_receiver_that_is_killed_at_any_call(pair: Pair) -> None:
     found = []
     for call in range(1, MOST, 2):
         again(pair)
-        ended = receive_from_sender(pair, call)
+        ended = receive_in_killed_child(pair, call)
         found.append(check_all_is_well(pair))
         if ended:
             break
@@ -173,7 +147,7 @@ def test_a_change_of_recovery_points_that_is_killed_at_any_call(pair: Pair, stat
 def test_a_damaged_spool_of_a_committed_cycle_is_not_promoted(pair: Pair) -> None:
     folder = apply.spool_dir(pair.target.state_dir, "webshop")
     for call in range(1, MOST, 3):  # find a kill that leaves a commit record
-        receive_from_sender(pair, call)
+        receive_in_killed_child(pair, call)
         if spool.commits(folder):
             break
         again(pair)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.delta import undo
+from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
 from ansible_collections.xdr.failback.plugins.module_utils.delta.roles import Situation, Step, steps
 from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused, XdrError
 from hypothesis import given, settings
@@ -32,10 +33,14 @@ def names(pair: Pair) -> list[str]:
 
 
 @settings(max_examples=12)
-@given(states=STATES, forgotten=st.integers(0, 5), wanted=st.integers(0, 5))
-def test_any_point_of_a_chain_is_put_back_byte_for_byte(states: list[tuple[Content, int]], forgotten: int, wanted: int) -> None:
-    """The target goes through all states with a point before each; one point is forgotten, another one restored."""
-    with quick_folder() as folder:
+@given(states=STATES, forgotten=st.integers(0, 5), wanted=st.integers(0, 5), small=st.sampled_from([0, BLOCK, 16 << 20]))
+def test_any_point_of_a_chain_is_put_back_byte_for_byte(states: list[tuple[Content, int]], forgotten: int, wanted: int, small: int) -> None:
+    """The target goes through all states with a point before each; one point is forgotten, another one restored. Segments below
+    ``small`` bytes are joined with others.
+    """
+    with quick_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(undo, "_SMALL", small)
+        patch.setattr(undo, "_PART", 1 << 60)
         pair = Pair(folder, "orders", grows=True)
         pair.write(pair.source, "orders", content(*states[0]))
         pair.ready()

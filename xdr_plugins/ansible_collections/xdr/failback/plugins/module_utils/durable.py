@@ -86,3 +86,18 @@ def _take(fd: int, path: Path, timeout: float) -> None:
                     todo="Look at that process; it may be stopped or stuck on its disk",
                 ) from None
             time.sleep(0.02)
+
+
+def is_unlocked(path: Path) -> bool:
+    """Whether the file is there and nobody has it locked: of one that is locked as long as its writer lives, that the writer is dead."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)

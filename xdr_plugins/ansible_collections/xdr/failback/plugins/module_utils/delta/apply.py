@@ -9,6 +9,7 @@ as they were; from there on the apply is repeated, by whoever comes next, until 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .. import openfiles, parallel
 from ..durable import fsync_folder
@@ -31,16 +32,23 @@ from .manifest import Manifest
 from .scanning import ordered
 from .spool import EVERYWHERE, Entries, Entry, Span
 from .state import VolumeFolder
-from .undo_log import from_volume
+from .undo import RecoveryPoint
+from .undo_log import Segment, from_volume
+
+if TYPE_CHECKING:
+    from .keeping import Keeping
 
 WRITERS = 2  # threads that apply one volume
-AT_ONCE = 4  # volumes: their waits for the disk overlap, their memory stays bounded
+AT_ONCE = 4  # volumes that are read or written: that bounds the memory
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Incoming:
     """One volume of a received cycle: its place in the spool's entries, its folder here, and what goes into the commit record:
-    its size and state after the cycle, the cycle's number, the start of its read, and whether it is one point in time.
+    its size and state after the cycle, the cycle's number, the start of its read, and whether it is one point in time. ``keeping``:
+    what was kept of its old blocks while it came in.
     """
 
     position: int
@@ -52,6 +60,7 @@ class Incoming:
     consistent: bool
     how: str
     span: Span
+    keeping: Keeping | None = None
 
     @property
     def path(self) -> Path:
@@ -74,17 +83,19 @@ def commit_and_apply(
 
     Raises XdrError with the volumes untouched when the disk is full or a process holds a volume open.
     """
-    refuse_open([volume.path for volume in volumes])
     created: list[Path] = []
-    try:
-        with Beside(received.sync):
-            parallel.each(lambda volume: _keep_old(received.entries, volume, epoch, points), volumes, most=AT_ONCE)
-            parallel.each(lambda volume: _reserve(received.entries, volume, created), volumes, most=AT_ONCE)
-        commit = received.commit({**record, "volumes": [volume.to_json() for volume in volumes]})
-    except OSError as error:
-        for path in created:
-            path.unlink(missing_ok=True)
-        raise disk_error(error) from error
+    with contextlib.ExitStack() as segments:
+        try:
+            with Beside(received.sync):
+                with Beside(lambda: refuse_open([volume.path for volume in volumes], but=os.getpid())):
+                    old = parallel.each(lambda volume: _read_old(received.entries, volume, epoch, points, segments), volumes, most=AT_ONCE)
+                parallel.each(_take, old)
+                parallel.each(lambda volume: _reserve(received.entries, volume, created), volumes, most=AT_ONCE)
+            commit = received.commit({**record, "volumes": [volume.to_json() for volume in volumes]})
+        except OSError as error:
+            for path in created:
+                path.unlink(missing_ok=True)
+            raise disk_error(error) from error
     _apply(received.fd, received.entries, volumes)
     keep()
     return commit
@@ -98,9 +109,9 @@ def disk_error(error: OSError, where: str = "") -> XdrError:
     return XdrError(f"the disk reported {error.strerror}", where=where or str(error.filename or "the target"), todo=todo)
 
 
-def refuse_open(paths: list[Path]) -> None:
-    """Raises Refused when a process holds one of the volumes open: what it writes would be overwritten."""
-    found = openfiles.holders([path for path in paths if path.exists()])
+def refuse_open(paths: list[Path], *, but: int = 0) -> None:
+    """Raises Refused when a process, ``but`` this one, holds one of the volumes open: what it writes would be overwritten."""
+    found = openfiles.holders([path for path in paths if path.exists()], but=but)
     if found:
         first = found[0]
         raise Refused(
@@ -116,39 +127,54 @@ def _touched(entries: Entries, volume: Incoming) -> Iterator[tuple[Range, bool]]
     return ((entry.run, not entry.nbytes) for entry in entries(volume.span) if entry.volume == volume.position)
 
 
-def _keep_old(entries: Entries, volume: Incoming, epoch: int, points: int) -> None:
-    size, state = blocks.size_at(volume.path), volume.folder.load()
-    if size is not None and points and state.cycle and state.consistent:
-        undo.open_cycle(volume.folder.undo, size=size, cycle=state.cycle, read_started=state.read_started, epoch=epoch)
-    chain = undo.points(volume.folder.undo)
-    if not chain or size is None:
-        return
-    known = Manifest.load(volume.folder.manifest)
+def _read_old(
+    entries: Entries, volume: Incoming, epoch: int, points: int, segments: contextlib.ExitStack
+) -> tuple[RecoveryPoint, Segment] | None:
+    """What the cycle overwrites, and the recovery point that is to take it."""
+    size, folder = blocks.size_at(volume.path), volume.folder
+    point = undo.due(folder.undo, folder.load(), size=size, epoch=epoch, states=points) if size is not None else None
+    if size is None or point is None:
+        return None
+    known = Manifest.load(folder.manifest) if point.wants_digests else None
     if known:
         with known:
-            chain[-1].know(known)
+            point.know(known)
+    kept = volume.keeping.segment(point) if volume.keeping else None
+    missing = [] if volume.keeping and (kept or not volume.keeping.begun) else _old(entries, volume, size)
+    segment = kept or point.segment()
+    segments.callback(segment.close)
     fd = os.open(volume.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        chain[-1].keep(from_volume(fd, size, _old(entries, volume, size)))
+        segment.keep(from_volume(fd, size, itertools.chain(missing, _cut_off(volume, size))))
     finally:
         os.close(fd)
+    return point, segment
+
+
+def _take(old: tuple[RecoveryPoint, Segment] | None) -> None:
+    if old:
+        point, segment = old
+        point.take(segment)
 
 
 def _old(entries: Entries, volume: Incoming, size: int) -> Iterator[Range]:
-    """The blocks of the volume, of ``size`` bytes now, where the cycle writes, and what it cuts off."""
+    """The blocks of the volume, of ``size`` bytes now, where the cycle writes."""
     total = blocks.count(size)
     for run, _ in _touched(entries, volume):
         yield from blocks.clipped([run], total)
-    if volume.size < size:
-        cut = volume.size // BLOCK
-        yield cut, total - cut
+
+
+def _cut_off(volume: Incoming, size: int) -> list[Range]:
+    """Those that it takes away."""
+    cut = volume.size // BLOCK
+    return [(cut, blocks.count(size) - cut)] if volume.size < size else []
 
 
 def _reserve(entries: Entries, volume: Incoming, created: list[Path]) -> None:
     fd = _writable(volume.path, created)
     try:
         total = blocks.count(volume.size)
-        for run, zeros in _touched(entries, volume):
+        for run, zeros in _touched(entries, volume) if blocks.has_holes(fd, volume.size) else ():
             if not zeros:
                 blocks.reserve(fd, blocks.clipped([run], total))
     finally:
@@ -183,6 +209,7 @@ def settle(state_dir: Path, plan: PlanOnHost, *, discard: bool = True) -> list[s
         path.unlink(missing_ok=True)
     for volume in plan.volumes.values():
         here = VolumeFolder(state_dir, plan.plan, volume)
+        undo.clear_leftovers(here.undo)
         if here.load().restoring:
             refuse_open([volume.path])
             restore(here)
@@ -220,7 +247,8 @@ def _complete(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
 
 def _apply(fd: int, entries: Entries, volumes: list[Incoming]) -> None:
     try:
-        parallel.each(lambda volume: _write(fd, entries, volume), volumes, most=AT_ONCE)
+        for some in _lists(iter(volumes), parallel.MOST):
+            _write(fd, entries, some)
     except OSError as error:
         todo = "Put the disk right; the cycle is committed and will be completed by the next call"
         raise XdrError(f"the cycle could not be applied ({error.strerror})", where=str(volumes[0].path), todo=todo) from error
@@ -228,23 +256,33 @@ def _apply(fd: int, entries: Entries, volumes: list[Incoming]) -> None:
     parallel.each(lambda volume: _record(volume, now), volumes)
 
 
-def _write(spool_fd: int, entries: Entries, volume: Incoming) -> None:
-    fd = _writable(volume.path, [])
-    try:
-        blocks.resize(fd, volume.size)
-        mine = (entry for entry in entries(volume.span) if entry.volume == volume.position)
-        # where a session was resumed a block may have come twice, and the last one counts
-        with ThreadPoolExecutor(max_workers=WRITERS if volume.span != EVERYWHERE else 1) as pool:
-            for _ in ordered(pool, lambda some: _put(spool_fd, fd, some, volume.size), _some(mine)):
-                pass
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
+def _write(spool_fd: int, entries: Entries, volumes: list[Incoming]) -> None:
+    """The memory that this takes bounds how many are written at once; they wait for the disk together."""
+    with contextlib.ExitStack() as files:
+
+        def write(volume: Incoming) -> int:
+            fd = _writable(volume.path, [])
+            files.callback(os.close, fd)
+            _write_one(spool_fd, fd, entries, volume)
+            return fd
+
+        parallel.each(os.fdatasync, parallel.each(write, volumes, most=AT_ONCE))
 
 
-def _some(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    """Entries in lists of about a MiB: threads are handed no trifles."""
-    while some := list(itertools.islice(entries, 16)):
+def _write_one(spool_fd: int, fd: int, entries: Entries, volume: Incoming) -> None:
+    blocks.resize(fd, volume.size)
+    lists = _lists((entry for entry in entries(volume.span) if entry.volume == volume.position), 16)
+    for some in itertools.islice(lists, 1):  # of a small volume, all: it needs no threads
+        _put(spool_fd, fd, some, volume.size)
+    # where a session was resumed a block may have come twice, and the last one counts
+    with ThreadPoolExecutor(max_workers=WRITERS if volume.span != EVERYWHERE else 1) as pool:
+        for _ in ordered(pool, lambda some: _put(spool_fd, fd, some, volume.size), lists):
+            pass
+
+
+def _lists(items: Iterator[Item], most: int) -> Iterator[list[Item]]:
+    """The items in lists; threads are handed no trifles."""
+    while some := list(itertools.islice(items, most)):
         yield some
 
 

@@ -201,6 +201,14 @@ def _fallocate(fd: int, mode: int, offset: int, nbytes: int) -> bool:
     return True
 
 
+def has_holes(fd: int, size: int) -> bool:
+    """Whether some of the first ``size`` bytes may have no place on the disk yet; space that was only promised counts as a hole."""
+    try:
+        return os.lseek(fd, 0, os.SEEK_HOLE) < size
+    except OSError:  # an empty file, or a device that has no such thing
+        return True
+
+
 def reserve(fd: int, of: Iterable[Range]) -> None:
     """Take the disk space of these blocks without changing any content, so that writing them cannot fill the disk half way.
 

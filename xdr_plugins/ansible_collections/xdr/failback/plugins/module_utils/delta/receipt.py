@@ -7,14 +7,18 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from .. import parallel
 from ..errors import XdrError
 from . import apply, blocks, hashes, identity, manifest, packing, pages, spool, undo
 from .apply import Incoming, commit_and_apply, spool_dir
-from .blocks import BLOCK
+from .beside import Beside
+from .blocks import BLOCK, Content, Range
 from .inbox import Route
+from .keeping import Keeping
 from .manifest import Header
 from .overlay import Overlay
 from .spool import Spool
@@ -36,6 +40,8 @@ class Receipt:
         self._digest = hashes.function(session.digest)
         self._incoming: list[Incoming] = []
         self._scanner: threading.Thread | None = None
+        self._keepings: dict[int, Keeping] = {}
+        self._keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keep")
         self._spool = self._resumed() or self._fresh()
         self.steps: dict[str, Route] = {
             "begin": self._begin,
@@ -86,6 +92,9 @@ class Receipt:
         """``keep`` what came, for a session that goes on."""
         if self._scanner:
             self._scanner.join()
+        for keeping in self._keepings.values():
+            keeping.close()
+        self._keeper.shutdown()
         for target in self._session.targets:
             if target.resumed:
                 target.resumed.close()
@@ -100,8 +109,8 @@ class Receipt:
         session = self._session
         rescan = session.hello.flag("rescan")
         with self._wire.working():
-            for target, item in zip(session.targets, session.hello.items("volumes")):
-                target.compare_states(item.text("state"), session.digest, rescan=rescan)
+            states = [item.text("state") for item in session.hello.items("volumes")]
+            parallel.each(lambda each: each[0].compare_states(each[1], session.digest, rescan=rescan), zip(session.targets, states))
         self._wire.send("copies", volumes=[_told(target) for target in session.targets])
         if session.work == "sync":
             self._scanner = threading.Thread(target=self._stream, daemon=True)
@@ -135,6 +144,22 @@ class Receipt:
         self._check_space(target, frame.number("expected"))
         target.begin()
         target.new_size = size
+        self._begin_keeping(frame.number("volume"), target)
+
+    def _begin_keeping(self, position: int, target: Target) -> None:
+        if target.size is None or position in self._keepings:
+            return
+        states = self._session.hello.number("recovery_points")
+        keeping = Keeping(target.folder, target.size, epoch=target.epoch, states=states, worker=self._keeper)
+        self._keepings[position] = keeping
+        if target.resumed:
+            before = self._spool
+            keeping.take(entry.run for entry in before.entries() if entry.volume == position)
+
+    def _add(self, position: int, data: Sequence[tuple[Range, Content, Content]], zeros: Sequence[Range] = ()) -> None:
+        self._spool.add(position, data, zeros)
+        if position in self._keepings:
+            self._keepings[position].take([*(run for run, _, _ in data), *zeros])
 
     def _check_space(self, target: Target, expected: int) -> None:
         """Raises XdrError where the spool of what is expected, and a new volume, cannot fit."""
@@ -153,7 +178,7 @@ class Receipt:
             digests = spool.digests_of(content, self._digest, run[1])
             target.lineage.data(run, digests)
             data.append((run, digests, content))
-        self._spool.add(frame.number("volume"), data)
+        self._add(frame.number("volume"), data)
 
     def _pages(self, frame: Frame) -> None:
         """Which pages some blocks of the copy have."""
@@ -172,14 +197,14 @@ class Receipt:
                 digests = self._digest(content)
                 target.lineage.data(run, digests)
                 data.append((run, digests, content))
-        self._spool.add(frame.number("volume"), data)
+        self._add(frame.number("volume"), data)
 
     def _zeros(self, frame: Frame) -> None:
         target = self._session.named(frame)
         ranges = frame.ranges(blocks.count(target.new_size))
         for run in ranges:
             target.lineage.zeros(run)
-        self._spool.add(frame.number("volume"), [], ranges)
+        self._add(frame.number("volume"), [], ranges)
 
     def _unit(self, frame: Frame) -> None:
         """A unit is complete, if what came makes the source's volumes."""
@@ -205,6 +230,7 @@ class Receipt:
                     consistent=frame.flag("consistent"),
                     how=frame.text("how"),
                     span=self._spool.span(item.number("volume")),
+                    keeping=self._keepings.get(item.number("volume")),
                 )
             )
 
@@ -218,17 +244,25 @@ class Receipt:
         for target in targets:
             target.told.wait()  # a scan of it is kept before the cycle changes it
         fresh = [target.size is None for target in targets]
-        with self._wire.working(), session.locked() as record:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._wire.working())
+            for keeping in self._keepings.values():  # before the lock: others need not wait for it
+                keeping.finish()
+            record = stack.enter_context(session.locked())
             session.check_unchanged(targets, record)
             points = session.hello.number("recovery_points")
             done = commit_and_apply(received, incoming, {"pair": list(session.pair)}, record.epoch, points, self._carry_over)
             self._wire.send("applied", cycle=incoming[0].cycle, applied_at=incoming[0].folder.load().applied_at)
-            spool.finish(done)
-            parallel.each(lambda each: self._keep_digests(received, *each), list(zip(incoming, targets, fresh)), most=apply.AT_ONCE)
+            with Beside(lambda: spool.finish(done)):
+                parallel.each(lambda each: self._keep_digests(received, *each), list(zip(incoming, targets, fresh)))
             if points and not session.hello.flag("final"):  # a downtime does not wait for this
                 for each in incoming:
                     undo.rotate(each.folder.undo, points)
         received.close()
+        for each in incoming:
+            if each.keeping:
+                each.keeping.close()
+                del self._keepings[each.position]
         self._incoming = []
 
     def _carry_over(self) -> None:

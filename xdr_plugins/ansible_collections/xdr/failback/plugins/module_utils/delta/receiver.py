@@ -9,6 +9,9 @@ under the plan's lock when a cycle is committed, so a session that stood still c
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -69,9 +72,9 @@ class _Session:
             self.targets = [self.target(item.text("name"), record) for item in hello.items("volumes")]
         if len({target.name for target in self.targets}) != len(self.targets):
             raise broken("a volume was announced twice", wire.peer)
-        refuse_open([target.path for target in self.targets])  # before this process opens them itself
         for target, item in zip(self.targets, hello.items("volumes")):
             target.check_size(item.number("size"))
+        self._looking = threading.Thread(target=self._look, daemon=True)
 
     @contextmanager
     def locked(self) -> Iterator[Record]:
@@ -103,7 +106,23 @@ class _Session:
             raise Refused(f"volume {name} has the role {state.role} here", where=self.plan.host, todo=todo, code="wrong_role")
         return Target(folder, state.generation, blocks.size_at(volume.path), state.cycle, last_owned(record))
 
+    def _look(self) -> None:
+        """For processes that hold a volume open, beside the first frames: it takes as long as to receive some MiB."""
+        try:
+            refuse_open([target.path for target in self.targets], but=os.getpid())
+        except XdrError as error:
+            self.inbox.fail(error)
+        except OSError as error:
+            self.inbox.fail(disk_error(error, "/proc"))
+
     def run(self) -> None:
+        self._looking.start()
+        try:
+            self._run()
+        finally:
+            self._looking.join()
+
+    def _run(self) -> None:
         proofs = Proofs(self.wire, self.targets, self.digest, self.workers)
         steps: dict[str, Route] = {"compare": proofs.compare, "compared": self._compared, "extents": proofs.extents}
         if self.work == "verify":
@@ -118,7 +137,7 @@ class _Session:
             receipt.close(keep=True)
             raise
         except BaseException as error:
-            receipt.close(keep=isinstance(error, XdrError) and error.code == "disk_full")
+            receipt.close(keep=isinstance(error, XdrError) and error.code in ("disk_full", "volume_in_use"))
             raise
         receipt.close(keep=False)
 
@@ -126,6 +145,8 @@ class _Session:
         while True:
             frame = self.inbox.receive(*steps, "end")
             if frame.kind == "end":
+                self._looking.join()
+                self.inbox.check_heard(time.monotonic())
                 self.wire.send("bye")
                 return
             steps[frame.kind](frame)

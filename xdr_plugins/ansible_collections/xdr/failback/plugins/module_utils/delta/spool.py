@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from ..durable import fsync_folder, read_json, write_json
+from ..durable import fsync_folder, is_unlocked, read_json, write_json
 from ..errors import XdrError
 from . import blocks
 from .blocks import BLOCK, CHUNK_BLOCKS, Content, Range
@@ -30,6 +30,7 @@ from .hashes import DIGEST, NULL, Hash, function
 _RECORD = struct.Struct(">cHQII")  # kind, position of the volume in the header, first block, blocks, bytes that follow
 _HEADER, _DATA, _ZEROS = b"H", b"D", b"Z"
 _MAX_HEADER = 1 << 20
+_MOST_DIGESTS = CHUNK_BLOCKS * DIGEST  # bytes
 _FLUSH_EVERY = 8 << 20  # bytes after which the disk is told to begin with what was written
 
 
@@ -197,15 +198,15 @@ def _entries(fd: int, size: int, where: str, span: Span = EVERYWHERE) -> Iterato
     """Raises XdrError at what is no entry."""
     at, stop = span if span != EVERYWHERE else (_header(fd, size, where)[1], size)
     while at < stop:
-        head = os.pread(fd, _RECORD.size, at)
+        head = os.pread(fd, _RECORD.size + _MOST_DIGESTS, at)
         if len(head) < _RECORD.size:
             raise _damaged(where)
-        kind, volume, first, number, nbytes = _RECORD.unpack(head)
+        kind, volume, first, number, nbytes = _RECORD.unpack(head[: _RECORD.size])
         at += _RECORD.size
         data = kind == _DATA and 0 < nbytes <= CHUNK_BLOCKS * BLOCK and -(-nbytes // BLOCK) == number
         if not data and not (kind == _ZEROS and nbytes == 0 and number):
             raise _damaged(where)
-        digests = os.pread(fd, number * DIGEST, at) if data else b""
+        digests = head[_RECORD.size : _RECORD.size + number * DIGEST] if data else b""
         at += len(digests)
         if at + nbytes > size or (data and len(digests) != number * DIGEST):
             raise _damaged(where)
@@ -272,24 +273,10 @@ def abandoned(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     committed_to = {load_record(path)["spool"] for path in commits(folder)}
-    dead = [path for path in folder.glob("*.part") if path.name not in committed_to and _is_dead(path)]
+    dead = [path for path in folder.glob("*.part") if path.name not in committed_to and is_unlocked(path)]
     return sorted(dead, key=lambda path: path.name if not path.exists() else str(path.stat().st_mtime_ns), reverse=True)
 
 
 def leftovers(folder: Path) -> list[Path]:
     """Abandoned spools, and commit records that were not finished."""
     return [*abandoned(folder), *folder.glob(".*.commit.*")] if folder.is_dir() else []
-
-
-def _is_dead(path: Path) -> bool:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)

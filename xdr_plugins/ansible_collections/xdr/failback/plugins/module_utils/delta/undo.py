@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Recovery points: the blocks that cycles have overwritten since a point was opened.
 
-``undo/<name>/meta.json``, ``log`` (records: index, length, zeros?, content), ``index`` (the blocks in the log, 8 bytes each) and
-``manifest`` of the volume at the opening, when known. The log is valid up to ``log_bytes`` of the meta file, which is written after
-the log's fsync and before the volume is touched; what lies behind is left of an interrupted cycle and cut off. Points of a volume
-are a chain: a block goes to the newest, restoring an older one takes the newer first.
+``undo/<name>/meta.json``, the segments of its log (records: index, length, zeros?, content), ``index`` (the blocks in the log, 8 bytes
+each) and ``manifest`` of the volume at the opening, when known. A segment is valid up to the bytes that the meta file names, which is
+written after the segment's fsync and before the volume is touched; what is not named is left of an interrupted cycle and removed. Points
+of a volume are a chain: a block goes to the newest, restoring an older one takes the newer first.
 """
 
 from __future__ import annotations
@@ -15,21 +15,35 @@ import shutil
 import time
 from array import array
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..durable import fsync_folder, read_json, write_json
+from ..durable import fsync_folder, is_unlocked, read_json, write_json
 from ..errors import XdrError
 from ..site import checked_name
 from . import blocks
+from .beside import Beside
 from .hashes import DIGEST, NULL, Hash, function
 from .manifest import Draft, Header, Manifest
-from .scanning import look, ordered
-from .undo_log import RECORD, Batch, Log
+from .scanning import look
+from .state import VolumeState
+from .undo_log import PREFIX, RECORD, Batch, Segment
 
 CYCLE = "cycle-"  # what the names of the states of cycles begin with
-_WRITERS = 2  # threads that read old blocks and write them to a log
+_SMALL = 16 << 20  # bytes: a smaller segment is copied to the end of the last one, as is one below a part of the log,
+_PART = 256  # so that a log of any size has some hundred segments
+_AT_ONCE = 1 << 20  # bytes that are copied
+
+
+class Old(NamedTuple):
+    """A record: the block, where its content is, and how much."""
+
+    block: int
+    segment: str
+    at: int
+    nbytes: int
+    zeros: bool
 
 
 class RecoveryPoint:
@@ -39,8 +53,8 @@ class RecoveryPoint:
     its newest cycle then, ``epoch`` the plan's newest that this host knew.
     """
 
-    def __init__(self, folder: Path, meta: dict[str, Any]) -> None:
-        self.folder, self._meta = folder, meta
+    def __init__(self, folder: Path, meta: dict[str, Any], *, saved: bool = True) -> None:
+        self.folder, self._meta, self._saved = folder, meta, saved
         self.name: str = folder.name
         self.number: int = meta["number"]
         self.opened_at: float = meta["opened_at"]
@@ -50,12 +64,11 @@ class RecoveryPoint:
         self.read_started: float | None = meta["read_started"]
 
     @classmethod
-    def open_new(cls, folder: Path, number: int, *, size: int, cycle: int, read_started: float | None, epoch: int) -> RecoveryPoint:
+    def unsaved(cls, folder: Path, number: int, *, size: int, cycle: int, read_started: float | None, epoch: int) -> RecoveryPoint:
+        """A new one; it is open once something is kept in it, or it is saved."""
         meta: dict[str, Any] = {"number": number, "opened_at": time.time(), "log_bytes": 0}
         meta = {**meta, "size": size, "cycle": cycle, "read_started": read_started, "epoch": epoch}
-        write_json(folder / "meta.json", meta)
-        fsync_folder(folder.parent)
-        return cls(folder, meta)
+        return cls(folder, meta, saved=False)
 
     @property
     def log_bytes(self) -> int:
@@ -65,77 +78,111 @@ class RecoveryPoint:
     def blocks(self) -> int:
         return int(self._meta.get("blocks", 0))
 
+    @property
+    def segments(self) -> list[tuple[str, int]]:
+        """Names and bytes, in the order in which they were written."""
+        older = [("log", self.log_bytes)] if self.log_bytes else []  # as logs were before they had segments
+        return [(name, nbytes) for name, nbytes in self._meta.get("segments", older)]
+
+    @property
+    def aim(self) -> tuple[object, ...]:
+        """What says which blocks it wants: where it is the same, they are."""
+        return self.name, self.number, self.size, self.blocks, self.log_bytes
+
     def manifest(self) -> Manifest | None:
         return Manifest.load(self.folder / "manifest")
 
+    @property
+    def wants_digests(self) -> bool:
+        """Whether those of the opening are not known, and nothing was overwritten since."""
+        return not self.name.startswith(CYCLE) and not self.log_bytes and not (self.folder / "manifest").exists()
+
     def know(self, known: Manifest) -> None:
-        """Keep the volume's digests of the opening, if they are not known and nothing was overwritten since."""
-        if self.name.startswith(CYCLE) or self.log_bytes or known.header.size != self.size or (self.folder / "manifest").exists():
+        """Keep the volume's digests, if they are of the opening."""
+        if known.header.size != self.size:
             return
         draft = Draft(self.folder / "manifest")
         for first, digests in known.windows():
             draft.put(first, digests)
         draft.publish(Header(known.header.hash, self.size, self.cycle))
 
-    def records(self) -> Iterator[tuple[int, int, int, bool]]:
-        """Index, offset of the content in the log, length, zeros?"""
-        at = 0
-        if not self.log_bytes:
-            return
-        with (self.folder / "log").open("rb") as log:
-            while at < self.log_bytes:
-                log.seek(at)
-                index, nbytes, zeros = RECORD.unpack(log.read(RECORD.size))
-                yield index, at + RECORD.size, nbytes, bool(zeros)
-                at += RECORD.size + (0 if zeros else nbytes)
+    def records(self) -> Iterator[Old]:
+        for name, nbytes in self.segments:
+            at = 0
+            with (self.folder / name).open("rb") as log:
+                while at < nbytes:
+                    log.seek(at)
+                    index, length, zeros = RECORD.unpack(log.read(RECORD.size))
+                    yield Old(index, name, at + RECORD.size, length, bool(zeros))
+                    at += RECORD.size + (0 if zeros else length)
 
     def kept(self) -> Iterator[tuple[int, bytes]]:
         """The blocks of the log, index and content."""
-        if not self.log_bytes:
-            return
-        for index, offset, nbytes, zeros in self.records():
-            yield index, self.content(offset, nbytes, zeros)
+        return ((old.block, self.content(old)) for old in self.records())
 
-    def content(self, offset: int, nbytes: int, zeros: bool) -> bytes:
+    def content(self, old: Old) -> bytes:
         """Of one record."""
-        if zeros:
-            return bytes(nbytes)
-        with (self.folder / "log").open("rb") as log:
-            log.seek(offset)
-            return log.read(nbytes)
+        if old.zeros:
+            return bytes(old.nbytes)
+        with (self.folder / old.segment).open("rb") as log:
+            log.seek(old.at)
+            return log.read(old.nbytes)
 
     def keep(self, batches: Iterable[Batch]) -> None:
-        """Add blocks that are not in the log yet, durably; a block beyond the volume's size at the opening is not wanted.
+        """Add blocks that are not in the log yet, durably. Raises OSError (disk full) with the log as it was."""
+        with closing(self.segment()) as segment:
+            segment.keep(batches)
+            self.take(segment)
 
-        A batch is called with the test for blocks that are wanted, and gives them; several at a time.
-        Raises OSError (disk full) with the log as it was.
-        """
-        have = self._have()
-        total = blocks.count(self.size)
+    def segment(self) -> Segment:
+        """For blocks that it has not got yet."""
+        return Segment(self.folder.parent, self.size, self._have())
 
-        def is_wanted(index: int) -> bool:
-            return index < total and not have[index >> 3] & 1 << (index & 7)
+    def take(self, segment: Segment) -> None:
+        """Add a segment's blocks, durably. Raises OSError (disk full) with the log as it was."""
+        if self.folder.exists() and not (self.folder / "meta.json").exists():  # left of one that was not removed to the end
+            shutil.rmtree(self.folder)
+        if not segment.numbers:
+            self.save()
+        elif self.segments and segment.nbytes < max(_SMALL, self.log_bytes // _PART):
+            self._append(segment)
+        else:
+            self._adopt(segment)
 
-        log = os.open(self.folder / "log", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        index = os.open(self.folder / "index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        added = array("Q")
+    def _adopt(self, segment: Segment) -> None:
+        name = f"log-{len(self.segments) + 1}"
+        self.folder.mkdir(exist_ok=True)
+        segment.path.replace(self.folder / name)
         try:
-            os.ftruncate(log, self.log_bytes)
-            os.ftruncate(index, self.blocks * 8)
-            end = Log(log, self.log_bytes, self.size)
-            with ThreadPoolExecutor(max_workers=_WRITERS) as pool:
-                for numbers in ordered(pool, lambda batch: end.append(batch(is_wanted)), batches):
-                    added.extend(numbers)
-            blocks.write(index, self.blocks * 8, added.tobytes())
-            os.fdatasync(index)
-            os.fdatasync(log)
+            self._flush(segment.fd, segment.numbers)
         except OSError:
-            os.ftruncate(log, self.log_bytes)
+            (self.folder / name).unlink()
+            raise
+        self._set([*self.segments, (name, segment.nbytes)], self.blocks + len(segment.numbers))
+
+    def _append(self, segment: Segment) -> None:
+        *before, (name, end) = self.segments
+        log = os.open(self.folder / name, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for at in range(0, segment.nbytes, _AT_ONCE):
+                blocks.write(log, end + at, os.pread(segment.fd, min(_AT_ONCE, segment.nbytes - at), at))
+            self._flush(log, segment.numbers)
+        except OSError:
+            os.ftruncate(log, end)
             raise
         finally:
-            os.close(index)
             os.close(log)
-        self._set(end.at, self.blocks + len(added))
+        self._set([*before, (name, end + segment.nbytes)], self.blocks + len(segment.numbers))
+
+    def _flush(self, log: int, numbers: array[int]) -> None:
+        """A segment's content and name, and the index: durable together, for the disk is waited for only once then."""
+        index = os.open(self.folder / "index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            blocks.write(index, self.blocks * 8, numbers.tobytes())
+            with Beside(lambda: os.fdatasync(index)), Beside(lambda: fsync_folder(self.folder)):
+                os.fdatasync(log)
+        finally:
+            os.close(index)
 
     def _have(self) -> bytearray:
         """One bit for each block of the volume: whether it is in the log."""
@@ -149,13 +196,33 @@ class RecoveryPoint:
 
     def empty(self) -> None:
         """Forget the blocks: the volume is at this point again."""
-        self._set(0, 0)
-        (self.folder / "log").unlink(missing_ok=True)
+        gone = self.segments
+        self._set([], 0)
+        for name, _ in gone:
+            (self.folder / name).unlink(missing_ok=True)
 
-    def _set(self, log_bytes: int, number: int) -> None:
+    def _set(self, segments: list[tuple[str, int]], number: int) -> None:
+        log_bytes = sum(nbytes for _, nbytes in segments)
         if log_bytes != self.log_bytes:
-            self._meta = {**self._meta, "log_bytes": log_bytes, "blocks": number}
+            self._saved = False
+            self._meta = {**self._meta, "segments": segments, "log_bytes": log_bytes, "blocks": number}
+        self.save()
+
+    def save(self) -> None:
+        """Durably, if it is not as it is here."""
+        if not self._saved:
+            new = not (self.folder / "meta.json").exists()
             write_json(self.folder / "meta.json", self._meta)
+            if new:
+                fsync_folder(self.folder.parent)
+            self._saved = True
+
+    def clear_leftovers(self) -> None:
+        """Remove what was not written to its end, and segments that no meta file came to name."""
+        known = {"meta.json", "index", "manifest", *(name for name, _ in self.segments)}
+        for path in self.folder.iterdir():
+            if path.name not in known:
+                path.unlink()
 
     def describe(self) -> dict[str, Any]:
         """For reports: {"name", "opened_at", "cycle", "size", "blocks", "bytes"} (bytes on disk)."""
@@ -177,25 +244,30 @@ class RecoveryPoint:
 
 def from_point(point: RecoveryPoint) -> Iterator[Batch]:
     """What another point's log holds."""
-    for index, offset, nbytes, zeros in point.records():
-        yield lambda is_wanted, index=index, offset=offset, nbytes=nbytes, zeros=zeros: (  # type: ignore[misc]
-            [(index, point.content(offset, nbytes, zeros))] if is_wanted(index) else []
-        )
+    for old in point.records():
+        yield lambda is_wanted, old=old: [(old.block, point.content(old))] if is_wanted(old.block) else []  # type: ignore[misc]
 
 
 def points(undo: Path) -> list[RecoveryPoint]:
     """The chain, oldest first. Needs no lock: what is half made or half removed is no point, and is left alone."""
     if not undo.is_dir():
         return []
-    metas = ((folder, read_json(folder / "meta.json")) for folder in undo.iterdir())
+    metas = ((folder, read_json(folder / "meta.json")) for folder in undo.iterdir() if not folder.name.startswith(PREFIX))
     return sorted((_loaded(folder, meta) for folder, meta in metas if meta is not None), key=lambda point: point.number)
 
 
-def _clear_removed(undo: Path) -> None:
-    """Finish removals that were interrupted; under the plan's lock, so that no point is being made."""
-    for folder in undo.iterdir() if undo.is_dir() else []:
-        if not (folder / "meta.json").exists():
-            shutil.rmtree(folder)
+def clear_leftovers(undo: Path) -> None:
+    """Remove what interruptions left: segments of dead sessions, what was not yet or no longer a point; under the plan's lock, so
+    that no point is being made.
+    """
+    for path in list(undo.iterdir()) if undo.is_dir() else []:
+        if path.name.startswith(PREFIX):
+            if is_unlocked(path):
+                path.unlink(missing_ok=True)
+        elif not (path / "meta.json").exists():
+            shutil.rmtree(path)
+    for point in points(undo):
+        point.clear_leftovers()
 
 
 def _loaded(folder: Path, meta: Any) -> RecoveryPoint:
@@ -207,21 +279,31 @@ def _loaded(folder: Path, meta: Any) -> RecoveryPoint:
 
 def open_point(undo: Path, name: str, *, size: int, cycle: int = 0, read_started: float | None = None, epoch: int = 0) -> RecoveryPoint:
     """Open a recovery point as the newest one; under a free name, ``name`` or ``name-2``, …"""
-    _clear_removed(undo)
+    clear_leftovers(undo)
     chain = points(undo)
     taken = {point.name for point in chain}
     free, counter = checked_name(name, "recovery point"), 2
     while free in taken:
         free, counter = checked_name(f"{name}-{counter}", "recovery point"), counter + 1
-    number = chain[-1].number + 1 if chain else 1
-    return RecoveryPoint.open_new(undo / free, number, size=size, cycle=cycle, read_started=read_started, epoch=epoch)
+    point = RecoveryPoint.unsaved(undo / free, _next(chain), size=size, cycle=cycle, read_started=read_started, epoch=epoch)
+    point.save()
+    return point
 
 
-def open_cycle(undo: Path, *, size: int, cycle: int, read_started: float | None, epoch: int) -> None:
-    """Keep the state of a cycle, before the next one is applied."""
-    name = f"{CYCLE}{cycle}"
-    if name not in (point.name for point in points(undo)):
-        open_point(undo, name, size=size, cycle=cycle, read_started=read_started, epoch=epoch)
+def due(undo: Path, state: VolumeState, *, size: int, epoch: int, states: int) -> RecoveryPoint | None:
+    """The point that gets what the next cycle overwrites in a volume of ``size`` bytes: with ``states`` of cycles to be kept, a new one,
+    not saved yet, for the state that the volume is in; else the newest, if there is one.
+    """
+    chain = points(undo)
+    name = f"{CYCLE}{state.cycle}"
+    if states and state.cycle and state.consistent and name not in (point.name for point in chain):
+        known: dict[str, Any] = {"size": size, "cycle": state.cycle, "read_started": state.read_started, "epoch": epoch}
+        return RecoveryPoint.unsaved(undo / name, _next(chain), **known)
+    return chain[-1] if chain else None
+
+
+def _next(chain: list[RecoveryPoint]) -> int:
+    return chain[-1].number + 1 if chain else 1
 
 
 def rotate(undo: Path, most: int) -> None:
