@@ -21,7 +21,7 @@ MEMORY_GOAL = 96.0  # MiB
 class Taken:
     """Medians of the repeated measurements of a scene, by one who does it (a mode, or rsync). Peaks in bytes, rsync's are not looked at.
 
-    ``least``: the physical limit. ``lost_holes``: bytes that the target takes on disk beyond the source.
+    ``least``: the physical limit. ``lost_holes``: bytes that the target takes on disk beyond the source. ``changed_bytes``: of the scene.
     """
 
     seconds: float
@@ -30,6 +30,7 @@ class Taken:
     peak_target: int = 0
     least: Least | None = None
     lost_holes: int = 0
+    changed_bytes: int = 0
 
     @property
     def share(self) -> float | None:
@@ -141,7 +142,10 @@ def _hindrance(row: Row) -> str:
         return "above its goal" if row.at_most else "below its goal"
     if row.share >= SHARE_GOAL:
         return f"at the machine's limit: {row.limited_by}"
-    return f"the engine needs {1 / row.share:.1f} times the machine's limit, which is set by {row.limited_by}"
+    needs = f"the engine needs {1 / row.share:.1f} times the machine's limit, which is set by {row.limited_by}"
+    if row.at_most or not row.peer_seconds or not row.limit_seconds:
+        return needs
+    return f"{needs}; at that limit it would be {row.peer_seconds / row.limit_seconds:.1f}x"
 
 
 # -- rows against rsync --------------------------------------------------------------------------------------------
@@ -181,7 +185,11 @@ def _aligned_wire(names: tuple[str, ...], measured: Measured) -> list[Row]:
     if not pairs:
         return []
     worst = max(pairs, key=lambda name: pairs[name][0].wire_bytes / pairs[name][1].wire_bytes)
-    return [_wire("aligned", "aligned changes", WIRE_GOAL, *pairs[worst], why=f"the worst of its rows: {worst}")]
+    ours, theirs = pairs[worst]
+    why = (
+        f"the worst of its rows: {worst}; the changed blocks alone, which do not compress, are {ours.changed_bytes / theirs.wire_bytes:.2f}"
+    )
+    return [_wire("aligned", "aligned changes", WIRE_GOAL, ours, theirs, why=why)]
 
 
 # -- rows of their own ---------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class Bench:
             max(once.peak_target for once in several),
             None if who == PEER else self._least(scene, who),
             max(once.lost_holes for once in several),
+            scene.changed_bytes,
         )
 
     def _least(self, scene: Scene, mode: str) -> Least:

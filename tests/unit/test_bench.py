@@ -187,6 +187,11 @@ def test_more_changed_bytes_never_need_less_time(mode: str, changed: int, more: 
         (Row("r", "", 2.0, 1.9), True, None),
         (Row("r", "", 1.8, 1.9), False, "below its goal"),
         (Row("r", "", 1.8, 1.9, share=0.5, limited_by="ssh"), False, "the engine needs 2.0 times the machine's limit, which is set by ssh"),
+        (
+            Row("r", "", 7.8, 14, seconds=1.1, peer_seconds=8.8, limit_seconds=0.55, share=0.5, limited_by="ssh"),
+            False,
+            "the engine needs 2.0 times the machine's limit, which is set by ssh; at that limit it would be 16.0x",
+        ),
         (Row("r", "", 1.8, 1.9, share=0.9, limited_by="ssh"), False, "at the machine's limit: ssh"),
         (Row("r", "", 0.6, 0.6, at_most=True), True, None),
         (Row("r", "", 0.7, 0.6, at_most=True), False, "above its goal"),
@@ -199,8 +204,8 @@ def test_the_verdict_of_a_row(row: Row, ok: bool | None, why: str | None) -> Non
 
 
 def measured(lacks: dict[str, str]) -> dict[tuple[str, str], Taken]:
-    """rsync takes 10 s and 1000 bytes, everything else 4 s and 500 bytes."""
-    ours = Taken(4.0, 500, 40 * MIB, 100 * MIB, Least(2.0, "ssh"))
+    """rsync takes 10 s and 1000 bytes, everything else 4 s and 500 bytes, of which 400 are of changed blocks."""
+    ours = Taken(4.0, 500, 40 * MIB, 100 * MIB, Least(2.0, "ssh"), changed_bytes=400)
     return {key: Taken(10.0, 1000) if key[1] == PEER else ours for key in wanted(NAMES, lacks)}
 
 
@@ -212,6 +217,7 @@ def test_every_goal_has_a_row() -> None:
     ratios = {name: found[name].ratio for name in ("scan-1", "aligned-bytes", "share", "memory-target", "many-volumes", "growth-tracker")}
     assert ratios == {"scan-1": 2.5, "aligned-bytes": 0.5, "share": 0.5, "memory-target": 100.0, "many-volumes": 1.0, "growth-tracker": 1.0}
     assert [found[name].ok for name in ("scan-1", "tracker-10", "memory-source", "memory-target")] == [True, False, True, False]
+    assert str(found["aligned-bytes"].why).endswith("the changed blocks alone, which do not compress, are 0.40")
 
 
 def test_a_mode_that_the_engine_lacks_is_told_and_not_measured() -> None:
