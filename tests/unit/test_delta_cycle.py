@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.delta import apply
 from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import BLOCK
 from ansible_collections.xdr.failback.plugins.module_utils.delta.lag import lag
 from ansible_collections.xdr.failback.plugins.module_utils.delta.receiver import serve
@@ -230,6 +231,16 @@ def test_the_receiver_refuses_a_volume_that_a_process_holds_open(pair: Pair) -> 
         pair.sync()
     assert refusal.value.code == "volume_in_use"
     assert pair.read(pair.target, "orders") == before
+
+
+def test_a_process_that_lets_the_volume_go_is_waited_for(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pair.path(pair.source, "orders")
+    with path.open("rb") as volume:
+        holder = subprocess.Popen(["/usr/bin/cat", "-"], stdin=subprocess.PIPE, pass_fds=[volume.fileno()])
+    with holder:
+        monkeypatch.setattr(time, "sleep", lambda _: holder.communicate())
+        apply.refuse_open([path])
+        assert holder.returncode == 0, "it was not let go before anybody looked"
 
 
 def test_a_final_delta_is_read_from_volumes_at_rest(pair: Pair) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 WRITERS = 2  # threads that apply one volume
 AT_ONCE = 4  # volumes that are read or written: that bounds the memory
+_LOOKS, _BETWEEN = 4, 0.1  # how often it is looked whether a volume is still open, and the seconds in between
 
 Item = TypeVar("Item")
 
@@ -110,16 +111,21 @@ def disk_error(error: OSError, where: str = "") -> XdrError:
 
 
 def refuse_open(paths: list[Path], *, but: int = 0) -> None:
-    """Raises Refused when a process, ``but`` this one, holds one of the volumes open: what it writes would be overwritten."""
-    found = openfiles.holders([path for path in paths if path.exists()], but=but)
-    if found:
-        first = found[0]
-        raise Refused(
-            f"process {first.pid} ({first.command}) holds the volume open",
-            where=str(first.path),
-            todo="Stop it; nothing ever syncs over a live volume",
-            code="volume_in_use",
-        )
+    """Raises Refused when a process, ``but`` this one, holds one of the volumes open: what it writes would be overwritten.
+
+    It may let go: the receiver of a session that was given up reads, until its end, what it will not overwrite any more.
+    """
+    for _ in range(_LOOKS):
+        found = openfiles.holders([path for path in paths if path.exists()], but=but)
+        if not found:
+            return
+        time.sleep(_BETWEEN)
+    raise Refused(
+        f"process {found[0].pid} ({found[0].command}) holds the volume open",
+        where=str(found[0].path),
+        todo="Stop it; nothing ever syncs over a live volume",
+        code="volume_in_use",
+    )
 
 
 def _touched(entries: Entries, volume: Incoming) -> Iterator[tuple[Range, bool]]:
