@@ -140,7 +140,8 @@ class Story:
     def _build(self) -> None:
         self._tell("Building two sites, frankfurt and amsterdam, and a witness beside them")
         self.services.stop()  # whatever an earlier story left
-        self.lab.down()
+        if self.lab.root.exists():
+            self.lab.down()
         self.lab.up()
         self.client = Client(self.lab.balancer_url, self.lab.inventory.parent / "orders.jsonl", rate=RATE)
         self.client.log.unlink(missing_ok=True)

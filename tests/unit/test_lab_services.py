@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from portal.lab.inventory import PROJECT
 from portal.lab.orders import duplicated, lost, numbers_in_file, numbers_of_service, read_log
 from tests.support.processes import free_port, listens, running, wait_until
 
+GROUND = PROJECT / "roles" / "lab_controller" / "files" / "lab_ground.py"
 PROGRAMS = PROJECT / "roles" / "lab_site" / "files" / "bin"
 PYTHON = "/usr/bin/python3"
 ADDRESS = "127.77.254.1"
@@ -40,6 +42,23 @@ def make(folder: Path, *volumes: str) -> str:
     argv = [PYTHON, "-B", str(PROGRAMS / "lab_make.py"), str(folder), "--name", "fra-hv1", "--login", "ssh-ed25519 AAAA controller"]
     argv += ["--programs", str(PROGRAMS), *volumes]
     return subprocess.run(argv, check=True, input="{}", capture_output=True, text=True, timeout=30).stdout
+
+
+def test_the_ground_is_made_once_and_mended(tmp_path: Path) -> None:
+    root = tmp_path / "lab"
+    argv = [PYTHON, "-B", str(GROUND), str(root), "--account", getpass.getuser(), "--programs", str(PROGRAMS), "fra-hv1", "edge1"]
+
+    def made() -> list[str]:
+        done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30)
+        return [str(Path(line).relative_to(root)) for line in done.stdout.splitlines()]
+
+    assert {"controller/id_ed25519", "bin/lab_daemon.py", "fra-hv1", "edge1"} < set(made())
+    assert made() == []
+    (root / "bin" / "lab_daemon.py").write_text("old")
+    (root / "controller" / "id_ed25519.pub").unlink()  # ended in the middle
+    (root / "edge1").chmod(0o755)
+    assert set(made()) == {"controller/id_ed25519", "bin/lab_daemon.py", "edge1"}
+    assert (root / "edge1").stat().st_mode & 0o777 == 0o700
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """The lab's init: keeps the daemons of one site (sshd, supervisord, HAProxy) running, each found again by pid and start time.
 
-up SITE    starts those that do not run, renews those whose configuration has changed
-kill SITE  the site is lost, or thrown away: SIGKILL to all of it at once
-list SITE  the site's processes
+up SITE…    starts those that do not run, renews those whose configuration has changed
+kill SITE…  the site is lost, or thrown away: SIGKILL to all of it at once
+list SITE…  the site's processes
 
 SITE is the site's folder. It holds daemons/*.json, each a list, in this order: {"name", "argv" (stays in the foreground), "config" (path),
 "ready": {"tcp": [address, port]} or {"unix": path}, "renew" (argv that makes a running one read its configuration; without it, it is
@@ -164,16 +164,16 @@ class SiteDaemons:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["up", "kill", "list"])
-    parser.add_argument("site", type=Path)
-    parser.add_argument("--address", default="", help="the site's address, where its files may be gone")
+    parser.add_argument("sites", type=Path, nargs="+", metavar="site")
+    parser.add_argument("--address", default="", help="the site's address, where its files may be gone; of one site")
     options = parser.parse_args()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a daemon that dies at once is not to linger as a zombie
-    site = SiteDaemons(options.site, options.address)
+    sites = [SiteDaemons(site, options.address) for site in options.sites]
     try:
         if options.action == "list":
-            print(json.dumps({"processes": [[one.pid, one.command] for one in site.list()]}))
+            print(json.dumps({"processes": [[one.pid, one.command] for site in sites for one in site.list()]}))
         else:
-            print(json.dumps({"changed": getattr(site, options.action)()}))
+            print(json.dumps({"changed": [what for site in sites for what in getattr(site, options.action)()]}))
     except (LabError, OSError, subprocess.SubprocessError) as error:
         print(error, file=sys.stderr)
         return 1
