@@ -22,6 +22,7 @@ from ansible.executor.module_common import _CachedModule
 from ansible.plugins.callback import CallbackBase
 from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__
+from ansible_collections.xdr.failback.plugins.plugin_utils import kept
 from ansible_collections.xdr.failback.plugins.plugin_utils.bytecode import bytecode
 
 DOCUMENTATION = """
@@ -53,17 +54,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_playbook_on_start(self, playbook: object) -> None:
-        kept = _kept()
-        if kept and _is_private(kept):
-            _copy(kept, _of_this_run(), shutil.copyfile)
+        folder = _kept()
+        if folder and kept.is_private(folder):  # Ansible unpickles these files
+            _copy(folder, _of_this_run(), shutil.copyfile)
 
     def v2_playbook_on_stats(self, stats: object) -> None:
-        kept = _kept()
-        if kept and _of_this_run().is_dir():
+        folder = _kept()
+        if folder and _of_this_run().is_dir():
             with contextlib.suppress(OSError):
-                kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _copy(_of_this_run(), kept, _compiled)
-                _prune(kept.parent)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _copy(_of_this_run(), folder, _compiled)
+                kept.prune(folder.parent, SETS)
 
 
 def _kept() -> Path | None:
@@ -76,22 +77,13 @@ def _kept() -> Path | None:
 
 
 def _fingerprint() -> str:
-    digest = hashlib.sha256(f"{__version__}\0{constants.__file__}\0{sys.version}\0{COLLECTION}".encode())
-    for path in sorted(path for folder in ("modules", "module_utils") for path in (COLLECTION / "plugins" / folder).rglob("*.py")):
-        seen = path.stat()
-        digest.update(f"\0{path}\0{seen.st_size}\0{seen.st_mtime_ns}".encode())
-    return digest.hexdigest()[:32]
+    files = sorted(path for folder in ("modules", "module_utils") for path in (COLLECTION / "plugins" / folder).rglob("*.py"))
+    made_from = f"{__version__}\0{constants.__file__}\0{sys.version}\0{COLLECTION}\0{kept.of_files(files)}"
+    return hashlib.sha256(made_from.encode()).hexdigest()[:32]
 
 
 def _of_this_run() -> Path:
     return Path(constants.DEFAULT_LOCAL_TMP) / "ansiballz_cache"  # as in ansible.executor.module_common; elsewhere nothing is found
-
-
-def _is_private(folder: Path) -> bool:
-    """Whether nobody else can have put anything there: Ansible unpickles these files."""
-    with contextlib.suppress(OSError):
-        return all(seen.st_uid == os.geteuid() and not seen.st_mode & 0o022 for seen in (folder.stat(), folder.parent.stat()))
-    return False
 
 
 def _copy(source: Path, target: Path, copy: Callable[[Path, Path], object]) -> None:
@@ -117,9 +109,3 @@ def _compiled(source: Path, target: Path) -> None:
 
 def _packed(folder: Path) -> Iterable[Path]:
     return (file for file in folder.iterdir() if file.name.startswith(KEPT) and not file.name.endswith((".lock", "-part")))
-
-
-def _prune(root: Path) -> None:
-    newest = sorted(root.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in newest[SETS:]:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -43,10 +43,11 @@ witness: edge1
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Inventory, load_environment
+from ansible_collections.xdr.failback.plugins.plugin_utils.kept_plans import compiled_plans
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
@@ -59,19 +60,19 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         super().parse(inventory, loader, path, cache)
         groups = {name: [host.name for host in group.get_hosts()] for name, group in inventory.groups.items()}
         try:
-            environment = load_environment(Path(path), Inventory(groups, self._roots()))
+            plans = compiled_plans(Path(path), groups, self._roots(), Path(constants.config.get_config_value("ANSIBLE_HOME")) / "xdr_plans")
         except XdrError as error:
             raise AnsibleParserError(str(error)) from error
-        self._add(environment)
+        self._add(plans)
 
     def _roots(self) -> dict[str, list[str]]:
         """Volume roots that are written out in the hosts file; templates are only known to the sites, which check them again."""
         roots = {name: host.vars.get("xdr_volume_roots") for name, host in self.inventory.hosts.items()}
         return {name: found for name, found in roots.items() if isinstance(found, list) and not any("{{" in root for root in found)}
 
-    def _add(self, environment: Environment) -> None:
-        self.inventory.set_variable("all", "xdr_plans", environment.plans)
-        for plan in environment.plans.values():
+    def _add(self, plans: dict[str, Any]) -> None:
+        self.inventory.set_variable("all", "xdr_plans", plans)
+        for plan in plans.values():
             parts = {
                 "primary": plan["sites"]["primary"]["hosts"],
                 "dr": plan["sites"]["dr"]["hosts"],
