@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.bytecode import bytecode
 
@@ -43,6 +44,28 @@ def build(collection: Path | None = None) -> Archive:
     version = f"{_collection_version(root / 'galaxy.yml')}+{digest.hexdigest()[:12]}"
     content = _zip(_compiled({**sources, PurePosixPath("__main__.py"): MAIN.format(version=version).encode()}))
     return Archive(content, version, hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True)
+class Built:
+    """An archive as a file."""
+
+    path: Path
+    version: str
+    sha256: str
+
+
+def build_once(folder: Path) -> Built:
+    """The archive, built by the first of all processes that share the folder: a run's hosts each have a process of their own."""
+    path, described = folder / "xdr-site-agent.pyz", folder / "xdr-site-agent.json"
+    with locked(folder / "xdr-site-agent.lock", timeout=60):
+        known = read_json(described)
+        if not known:
+            archive = build()
+            path.write_bytes(archive.content)
+            known = {"version": archive.version, "sha256": archive.sha256}
+            write_json(described, known)
+    return Built(path, **known)
 
 
 def _sources(root: Path) -> dict[PurePosixPath, bytes]:
