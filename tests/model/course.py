@@ -164,19 +164,26 @@ class Course:
             self._add(task, "ask", asks)
 
     def _include(self, role: str, task: Values, name: str, variables: Values) -> None:
-        host = {"inventory_hostname": ""}
-        if not _holds(task.get("when", True), {**variables, **host}):
+        hosts = [host for host in self._reached(variables) if _holds(task.get("when", True), {**variables, "inventory_hostname": host})]
+        if not hosts:
             return
         if name == "recover.yml":
             self._add(task, "read")
         else:
-            self._tasks(role, _yaml(f"roles/{role}/tasks/{name}"), variables)
+            self._tasks(role, _yaml(f"roles/{role}/tasks/{name}"), {**variables, "model_hosts": hosts})
+
+    def _reached(self, variables: Values) -> list[str]:
+        """The hosts that go into the include at hand."""
+        return list(variables.get("model_hosts", self._hosts.values()))
 
     def _add(self, task: Values, kind: str, asks: tuple[Any, ...] = ()) -> None:
         self._steps.append(Step(task["name"], kind, asks, self._handler, len(self._steps) + 1, "move_retaken" in task.get("register", "")))
 
     def _asks(self, task: Values, variables: Values) -> Iterator[tuple[str, tuple[str, str]]]:
+        reached = self._reached(variables)
         for site, host in self._hosts.items():
+            if host not in reached:
+                continue
             mine = {**variables, "inventory_hostname": host, "gate_read": {"record": variables["gate_read"].get(host)}}
             items = render(task["loop"], mine) if "loop" in task else [None]
             for item in items:
