@@ -16,10 +16,11 @@ from typing import Any
 from . import var_folder
 from .events import Listener
 from .results import RunResult
-from .store import Store, events, observations, runs, workers
+from .store import Store, events, observations, runs
 from .store.engine import url_of
 from .store.runs import Run
 from .worker import slot
+from .worker.takeover import Takeover
 
 EVERY = 0.15  # seconds between two looks at the store
 
@@ -51,7 +52,7 @@ def execute(store: Store, inventory: Path, wanted: Run, on_event: Listener) -> R
     """
     var = var_folder(inventory)
     if not slot.serving(store, var):
-        runs.abandon(store, wanted.plan, [worker.id for worker in workers.known(store) if not slot.dead(store, var, worker.id)])
+        runs.abandon(store, wanted.plan, Takeover(store, var).dead_in_the_end)
     run = runs.request(store, wanted)
     with _interruptible(), _worker(store, inventory, run) as lent:
         while True:

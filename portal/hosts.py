@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from . import PROJECT
+from . import PROJECT, secrets
 
 # Evaluated by Ansible for each host; what is not set comes back empty.
 _WANTED = {
@@ -79,7 +78,7 @@ def _ask(inventory: Path, project: Path) -> dict[str, Host]:
     command = [str(Path(sys.executable).parent / "ansible"), "all", "-i", str(inventory)]
     command += ["-m", "ansible.builtin.debug", "-a", f"msg={json.dumps(_TEMPLATE)}"]
     own = {"ANSIBLE_CONFIG": str(project / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "minimal", "ANSIBLE_NOCOLOR": "1"}
-    environment = {**os.environ, **own}
+    environment = {**secrets.environment(), **own}
     try:
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:

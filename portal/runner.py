@@ -144,7 +144,8 @@ def _config(request: RunRequest, variables: str) -> RunnerConfig:
         *config.command[1:],
     ]
     config.suppress_output_file = config.suppress_ansible_output = True
-    config.env = _Environment({**config.env, **_own_environment(request)})
+    inherited = {name: value for name, value in config.env.items() if name not in secrets.OWN}
+    config.env = _Environment({**inherited, **_own_environment(request)})
     return config
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,13 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import read_source
 
 _ASSIGNMENT = re.compile(r"([\w-]+)\s*[=:]\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
+
+OWN = ("XDR_DATABASE_URL",)  # names in the environment that are for this program alone
+
+
+def environment() -> dict[str, str]:
+    """What programs started from here get: no way to the store."""
+    return {name: value for name, value in os.environ.items() if name not in OWN}
 
 
 def of_inventory(inventory: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from portal.lab.lab import Lab
 from tests.support.filesystems import may_mount
 from tests.support.labs import built
 from tests.support.namespaces import may_separate
+from tests.support.postgresql import Server, server
 
 hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is no failure
 hypothesis.settings.load_profile("xdr")
@@ -20,6 +21,13 @@ hypothesis.settings.load_profile("xdr")
 def lab() -> Iterator[Lab]:
     """The real lab, built once for all tests that need it; nothing of the plan is started yet when the first one gets it."""
     with built("test") as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A real server; each test makes a database of its own in it."""
+    with server() as one:
         yield one
 
 

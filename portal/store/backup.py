@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from . import migration, runs, workers
+from . import address, migration, runs, workers
 from .engine import Store
 from .tables import sessions
 
@@ -83,8 +83,9 @@ def _settle(url: str) -> list[str]:
 def _file_of(url: str) -> Path:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        shown = parsed.render_as_string(hide_password=True)
-        raise XdrError("this store is no SQLite file", where=shown, todo="Use the database's own tools, such as pg_dump", code="usage")
+        raise XdrError(
+            "this store is no SQLite file", where=address.shown(url), todo="Use the database's own tools, such as pg_dump", code="usage"
+        )
     return Path(parsed.database)
 
 

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from sqlalchemy.engine import Connection, Engine
+
+from . import address
 
 BUSY = 20_000  # milliseconds that a SQLite transaction waits for another one's end
 
 
 def url_of(var: Path) -> str:
-    """What XDR_DATABASE names (an SQLAlchemy URL, postgresql+psycopg://…), else a SQLite file in the var folder."""
-    return os.environ.get("XDR_DATABASE") or f"sqlite:///{var / 'xdr.sqlite'}"
+    """What XDR_DATABASE_URL names, else a SQLite file in the var folder. Raises XdrError, code database, for an URL that is none."""
+    named = os.environ.get(address.VARIABLE, "")
+    return address.checked(named) if named else f"sqlite:///{var / 'xdr.sqlite'}"
 
 
 class Store:
@@ -28,11 +33,16 @@ class Store:
         self.url = url
         self.engine = _engine(url)
 
+    @property
+    def shared(self) -> bool:
+        """Whether workers of other machines may use it: a file is one machine's."""
+        return self.engine.dialect.name != "sqlite"
+
     @classmethod
     def open(cls, url: str) -> Store:
         """The store, made or migrated where that is safe (a new one), else refused.
 
-        Raises XdrError: store_newer, store_older (with the command that upgrades it).
+        Raises XdrError: database (it does not answer), store_newer, store_older (with the command that upgrades it).
         """
         from . import migration
 
@@ -46,17 +56,37 @@ class Store:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection, connection.begin():
+        with self._connected() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """A write transaction; on SQLite it has the write lock from its first statement on, so it never fails half way."""
-        with self.engine.connect().execution_options(xdr_writes=True) as connection, connection.begin():
+        with self._connected().execution_options(xdr_writes=True) as connection, connection.begin():
             yield connection
+
+    def _connected(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except sa.exc.DBAPIError as error:
+            raise XdrError(
+                f"the database does not answer: {address.reason(self.url, error)}",
+                where=address.shown(self.url),
+                todo=f"See that it runs and is reached from here, and that {address.VARIABLE} is right"
+                if self.shared
+                else "See that the file is there and that this account may write to it",
+                code="database",
+            ) from error
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def clock(connection: Connection) -> sa.ColumnElement[float]:
+    """Now, in Unix seconds, by the database's clock: machines have none in common. That of a file is its machine's."""
+    if connection.dialect.name == "sqlite":
+        return sa.literal(time.time())
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp(type_=sa.DateTime)), sa.Double)
 
 
 def _engine(url: str) -> Engine:

@@ -9,26 +9,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from . import runs
 from .engine import Store
 from .tables import events as table
-from .tables import runs
 
 Event = dict[str, Any]
 
 
-def append(store: Store, run_id: str, batch: Iterable[Event]) -> int:
+def append(store: Store, run_id: str, batch: Iterable[Event], *, by: str = "", after: int | None = None) -> int:
     """Number the events after those that are there and keep them; the number of the last one.
 
-    An event is as portal/events.py describes; its own ``seq`` and ``run`` are replaced by the store's.
+    An event is as portal/events.py describes; its own ``seq`` and ``run`` are replaced by the store's. ``after``: the number of the last
+    one that the only writer knows of; where there are more, it tries again what had come through without an answer.
+    Raises LeaseLost where they come ``by`` a worker that has the run no more.
     """
     with store.writing() as connection:
-        if connection.dialect.name != "sqlite":  # there a write transaction is alone; elsewhere the run's row is the lock
-            connection.execute(sa.select(runs.c.id).where(runs.c.id == run_id).with_for_update())
+        runs.lock(connection, run_id, by)
         last = int(connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == run_id)).scalar() or 0)
         rows = [
             {"run_id": run_id, "seq": last + number, "at": event["at"], "kind": event["kind"], "body": _body(event)}
             for number, event in enumerate(batch, 1)
         ]
+        if after is not None and last > after:
+            return last
         if rows:
             connection.execute(table.insert(), rows)
         return last + len(rows)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from sqlalchemy.engine import Connection
 
+from . import address
 from .engine import Store
 from .tables import VERSION
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 FOLDER = Path(__file__).parent / "migrations"
+ALONE = 0x584452  # PostgreSQL's lock under which the tables are made
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -64,15 +66,28 @@ def ready(store: Store) -> None:
 
 
 def upgrade(store: Store) -> tuple[str | None, str]:
-    """Bring the store to this program's version, in one transaction; the versions before and after. Raises XdrError: store_newer."""
+    """Bring the store to this program's version, in one transaction; the versions before and after.
+
+    Raises XdrError: store_newer, database.
+    """
     from alembic import command
 
-    with store.writing() as connection:
-        before = _version(connection)
-        if before is not None:
-            known(before, _shown(store))
-        if before != head():
-            command.upgrade(_config(connection), "head")
+    try:
+        with store.writing() as connection:
+            if store.shared:  # several may start at once
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ALONE)))
+            before = _version(connection)
+            if before is not None:
+                known(before, _shown(store))
+            if before != head():
+                command.upgrade(_config(connection), "head")
+    except sa.exc.ProgrammingError as error:
+        raise XdrError(
+            f"the store's tables cannot be made: {address.reason(store.url, error)}",
+            where=_shown(store),
+            todo="Make the account the owner of the database: ALTER DATABASE … OWNER TO …",
+            code="database",
+        ) from error
     return before, head()
 
 
@@ -91,4 +106,4 @@ def known(found: str, where: str) -> None:
 
 
 def _shown(store: Store) -> str:
-    return store.engine.url.render_as_string(hide_password=True)
+    return address.shown(store.url)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from .engine import Store
 from .tables import observations as table
@@ -41,9 +42,12 @@ def failed(store: Store, subject: str, error: str) -> None:
 
 
 def _upsert(store: Store, subject: str, values: dict[str, Any]) -> None:
-    with store.writing() as connection:
-        if not connection.execute(table.update().where(table.c.subject == subject).values(**values)).rowcount:
-            connection.execute(table.insert().values(**{"subject": subject, "at": 0.0, "document": None, "error": "", **values}))
+    try:
+        with store.writing() as connection:
+            if not connection.execute(table.update().where(table.c.subject == subject).values(**values)).rowcount:
+                connection.execute(table.insert().values(**{"subject": subject, "at": 0.0, "document": None, "error": "", **values}))
+    except IntegrityError:  # another worker made the row a moment ago
+        _upsert(store, subject, values)
 
 
 def get(store: Store, subject: str) -> Observation | None:

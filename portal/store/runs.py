@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,10 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from . import audit
+from . import audit, workers
 from .engine import Store
 from .tables import runs as table
+from .workers import LeaseLost
 
 STOP, ROLLBACK = "stop", "rollback"
 SCHEDULE, ADOPTED = "schedule", "adopted"  # origins beside portal and command line
@@ -48,6 +49,7 @@ class Run:
     code: str = ""
     error: str = ""
     result: Mapping[str, Any] | None = None
+    launches: Sequence[Mapping[str, Any] | None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -163,20 +165,53 @@ def handed(store: Store, run_id: str) -> None:
         connection.execute(table.update().where(table.c.id == run_id, table.c.handed_at.is_(None)).values(handed_at=time.time()))
 
 
-def begin(store: Store, run_id: str, worker: str) -> int:
-    """A worker launches it: the number of this attempt, from 1; 0 for a run that has ended."""
+def lock(connection: Connection, run_id: str, by: str = "") -> str:
+    """Who has the run, which stays so until the transaction has ended. Raises LeaseLost where it is not the worker who asks."""
+    worker = str(connection.execute(sa.select(table.c.worker).where(table.c.id == run_id).with_for_update()).scalar_one())
+    if by and worker != by:
+        raise LeaseLost
+    return worker
+
+
+def _is_free(connection: Connection, run_id: str, worker: str) -> bool:
+    before = lock(connection, run_id)
+    return before in ("", worker) or not workers.there(connection, before)
+
+
+def claim(store: Store, run_id: str, worker: str) -> bool:
+    """Whether the run is this worker's now: not for as long as another that had it keeps its lease. Raises LeaseLost: its own is gone."""
     with store.writing() as connection:
+        free = _is_free(connection, run_id, worker)
+        if not workers.there(connection, worker):
+            raise LeaseLost
+        if free:
+            connection.execute(table.update().where(table.c.id == run_id, table.c.status != "ended").values(worker=worker))
+        return free
+
+
+def begin(store: Store, run_id: str, worker: str, launches: Sequence[Mapping[str, Any] | None] = ()) -> int:
+    """A worker launches it: the number of this attempt, from 1; 0 for a run that has ended. ``launches``: what came of those before.
+
+    Raises LeaseLost where another worker has it.
+    """
+    with store.writing() as connection:
+        if not _is_free(connection, run_id, worker):
+            raise LeaseLost
         row = connection.execute(sa.select(table).where(table.c.id == run_id)).mappings().one()
         if row["status"] == "ended":
             return 0
         values = {"status": "running", "attempts": row["attempts"] + 1, "worker": worker, "started_at": row["started_at"] or time.time()}
-        connection.execute(table.update().where(table.c.id == run_id).values(**values))
+        connection.execute(table.update().where(table.c.id == run_id).values(**values, launches=list(launches)))
         return int(values["attempts"])
 
 
-def finish(store: Store, run_id: str, result: Mapping[str, Any]) -> None:
-    """Record how it ended; a second time changes nothing. ``result``: exit_code, code, error and whatever else a RunResult has."""
+def finish(store: Store, run_id: str, result: Mapping[str, Any], *, by: str = "") -> None:
+    """Record how it ended; a second time changes nothing. ``result``: exit_code, code, error and whatever else a RunResult has.
+
+    Raises LeaseLost where it is the word ``by`` a worker that has it no more.
+    """
     with store.writing() as connection:
+        lock(connection, run_id, by)
         connection.execute(table.update().where(table.c.id == run_id, table.c.status != "ended").values(**_ended(result)))
 
 
@@ -203,9 +238,9 @@ def adopt(store: Store, run: Run) -> bool:
 ABANDONED = "the process that worked on it died, and another command took its place; what it had finished is marked in the sites' records"
 
 
-def abandon(store: Store, plan: str, living: Iterable[str]) -> list[str]:
-    """End the runs of a plan that a worker had begun which is not among the living, so that the next one can begin; their ids."""
-    left = [run for run in unended(store) if run.plan == plan and run.worker and run.worker not in living]
+def abandon(store: Store, plan: str, dead: Callable[[str], bool]) -> list[str]:
+    """End the runs of a plan that a worker had which is dead, so that the next one can begin; their ids."""
+    left = [run for run in unended(store) if run.plan == plan and run.worker and dead(run.worker)]
     for run in left:
         finish(store, run.id, {"exit_code": 1, "code": "abandoned", "error": ABANDONED})
     return [run.id for run in left]
@@ -222,7 +257,7 @@ def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Ru
     subject = f"run {run.id} of plan {run.plan}"
     try:
         with store.writing() as connection:
-            run = _run(connection.execute(sa.select(table).where(table.c.id == run_id)).mappings().one())
+            run = _run(connection.execute(sa.select(table).where(table.c.id == run_id).with_for_update()).mappings().one())
             if run.ended:
                 raise XdrError(f"run {run.id} ({run.action}) has ended already", where=f"plan {run.plan}", code="wrong_state")
             if message == ROLLBACK and (run.action != "failback" or run.check):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0001"  # the newest migration; a test holds it against the folder
+VERSION = "0002"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -26,13 +26,14 @@ runs = Table(
     Column("started_at", Float),
     Column("ended_at", Float),
     Column("attempts", Integer, nullable=False),  # how often its playbook was launched
-    Column("worker", Text, nullable=False),
+    Column("worker", Text, nullable=False),  # who holds it: nobody else may, while that worker's lease is there
     Column("message", Text, nullable=False),  # "", stop, rollback
     Column("message_by", Text, nullable=False),
     Column("exit_code", Integer),
     Column("code", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("result", JSON),  # RunResult.to_json()
+    Column("launches", JSON),  # what came of its launches but the last, null for one that nobody could tell
 )
 Index("runs_by_time", runs.c.requested_at)
 Index("runs_of_plan", runs.c.plan, runs.c.status)
@@ -105,7 +106,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("version", Text, nullable=False),
     Column("started_at", Float, nullable=False),
-    Column("seen_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),  # by the database's clock, as started_at
 )
 
 APPEND_ONLY = ("events", "audit")

@@ -8,15 +8,13 @@ Everything here may be repeated after a death at any point: what was launched is
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,10 @@ from ..store import Store, events, runs
 from ..store.runs import Run
 from .course import Ended, Launch, Result, next_step
 from .ledger import Leaving, Ledger, insist, of_interest
+from .takeover import Takeover
 
 LISTEN = 0.3  # seconds between two looks for a message
-WAIT = 0.1
+WAIT = 0.3
 
 Prepare = Callable[[Run, Path], RunRequest]
 log = logging.getLogger("xdr.worker")
@@ -67,6 +66,11 @@ class Executor:
     prepare: Prepare = requested
     on_event: Listener | None = None
     on_end: Callable[[Run, RunResult | None], None] | None = None
+    _mine: set[str] = field(default_factory=set)
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.takeover = Takeover(self.store, self.var)
 
     def execute(self, run_id: str) -> None:
         """To its end; a run that has ended is left alone. Raises Leaving."""
@@ -93,8 +97,8 @@ class Executor:
             last = events.last(self.store, run.id)
             newest = events.after(self.store, run.id, last - 1) if last else []
             if not newest or newest[-1]["kind"] != "ended":
-                events.append(self.store, run.id, [ended])
-            runs.finish(self.store, run.id, kept)
+                events.append(self.store, run.id, [ended], by=self.worker)
+            runs.finish(self.store, run.id, kept, by=self.worker)
 
         self.patiently(tell)
         if self.on_event:
@@ -103,25 +107,24 @@ class Executor:
 
     @contextlib.contextmanager
     def _only_here(self, run_id: str) -> Iterator[None]:
-        """One execution of a run on this machine: another, of a queue that was told twice, waits and then finds that it has ended."""
-        path = self.var / "worker" / f"run-{run_id}.lock"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """One execution of a run: another, of a queue that was told twice, waits and then finds that it has ended."""
+        while not self.patiently(lambda: self._claimed(run_id)):
+            if self.ending.wait(WAIT):
+                raise Leaving
         try:
-            while not _locked(fd):
-                if self.ending.wait(WAIT):
-                    raise Leaving
             yield
-            path.unlink(missing_ok=True)
         finally:
-            os.close(fd)
+            self._mine.discard(run_id)
 
-
-def _locked(fd: int) -> bool:
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+    def _claimed(self, run_id: str) -> bool:
+        with self._claiming:
+            if run_id in self._mine:
+                return False
+            if not runs.claim(self.store, run_id, self.worker):
+                self.takeover.look()
+                return False
+            self._mine.add(run_id)
+            return True
 
 
 class _Execution:
@@ -157,18 +160,24 @@ class _Execution:
             self._settle(run)
             if number == 0 and run.attempts:
                 self._catch_up(run)
-            step = next_step(run, [_result_of(self._folder(run, attempt)) for attempt in range(1, run.attempts + 1)])
+            results = [self._result(run, attempt) for attempt in range(1, run.attempts + 1)]
+            step = next_step(run, results)
             if isinstance(step, Ended):
                 return step.result
             if self._by.ending.is_set():
                 raise Leaving
             if step.why:
                 self._tell(step.why)
-            self._launch(run, step)
+            self._launch(run, step, results)
         raise AssertionError("every course ends")
 
     def _folder(self, run: Run, attempt: int) -> Path:
         return self._by.var / "runs" / launch_id(run, attempt)
+
+    def _result(self, run: Run, attempt: int) -> Result | None:
+        """As its folder tells, or the store, where another machine has the folder. None where its launcher died before it could say."""
+        kept = run.launches or ()
+        return _result_of(self._folder(run, attempt)) or (kept[attempt - 1] if attempt <= len(kept) else None)
 
     def _settle(self, run: Run) -> None:
         """End what an earlier launch has left running. Raises XdrError for a process that cannot be ended."""
@@ -186,23 +195,24 @@ class _Execution:
         stored = self._by.patiently(lambda: _stored(self._by.store, run.id, launch_id(run, run.attempts)))
         if told[stored:]:
             missed = [_marked(event) for event in told[stored:]]
-            self._by.patiently(lambda: events.append(self._by.store, run.id, missed))
+            self._by.patiently(lambda: events.append(self._by.store, run.id, missed, by=self._by.worker))
 
     def _tell(self, text: str) -> None:
         event = {"kind": "message", "level": "warning", "at": round(time.time(), 3), "text": text}
-        self._by.patiently(lambda: events.append(self._by.store, self._run.id, [event]))
+        self._by.patiently(lambda: events.append(self._by.store, self._run.id, [event], by=self._by.worker))
         if self._by.on_event:
             self._by.on_event({"seq": 0, "run": self._run.id, **event})
 
-    def _launch(self, run: Run, step: Launch) -> None:
-        attempt = self._by.patiently(lambda: runs.begin(self._by.store, run.id, self._by.worker))
+    def _launch(self, run: Run, step: Launch, results: Sequence[Result | None]) -> None:
+        kept = [result and {**result, "results": [], "steps": []} for result in results]
+        attempt = self._by.patiently(lambda: runs.begin(self._by.store, run.id, self._by.worker, kept))
         if not attempt:
             return
         other = step.action != run.action
         wanted = self._by.prepare(replace(run, action=step.action, arguments={} if other else run.arguments), self._by.inventory)
         wanted = replace(wanted, run_id=launch_id(run, attempt))
         stop = threading.Event()
-        with Ledger(self._by.store, run.id, self._by.ending) as ledger, self._listening(step.heeds, stop):
+        with Ledger(self._by.store, run.id, self._by.worker, self._by.ending) as ledger, self._listening(step.heeds, stop):
 
             def on_event(event: Event) -> None:
                 if self._keep(event):
@@ -214,22 +224,21 @@ class _Execution:
 
     @contextlib.contextmanager
     def _listening(self, heeds: bool, stop: threading.Event) -> Iterator[None]:
-        """Set ``stop`` when the run gets a message or the worker is to end."""
+        """Set ``stop`` when the run gets a message or the worker is to end, which does not wait for a store that is slow to answer."""
         over = threading.Event()
 
-        def listen() -> None:
+        def until(asked: Callable[[], object]) -> None:
             while not over.wait(LISTEN):
-                if self._by.ending.is_set() or (heeds and self._message()):
+                if asked():
                     stop.set()
                     return
 
-        thread = threading.Thread(target=listen, name=f"message-{self._run.id}", daemon=True)
-        thread.start()
+        for asked in (self._by.ending.is_set, *[self._message] * heeds):
+            threading.Thread(target=until, args=(asked,), name=f"stop-{self._run.id}", daemon=True).start()
         try:
             yield
         finally:
             over.set()
-            thread.join()
 
     def _message(self) -> str:
         try:

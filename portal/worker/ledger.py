@@ -13,6 +13,7 @@ from typing import TypeVar
 from ..store import Store, events
 from ..store.events import Event
 from ..store.runs import Run
+from ..store.workers import LeaseLost
 
 EVERY = 0.1  # seconds that an event waits at most
 MANY = 200  # events that are not waited with
@@ -32,6 +33,8 @@ def insist(what: Callable[[], Answer], ending: threading.Event) -> Answer:
     while True:
         try:
             return what()
+        except LeaseLost:
+            raise Leaving from None
         except Exception as error:
             if not told:
                 log.error("the store does not answer, trying again: %s", error)
@@ -65,9 +68,10 @@ def _of_a_cycle(event: Event) -> bool:
 class Ledger:
     """Takes a run's events from any thread, in order; leaving it waits until all are stored."""
 
-    def __init__(self, store: Store, run_id: str, ending: threading.Event) -> None:
-        self._store, self._run_id, self._ending = store, run_id, ending
+    def __init__(self, store: Store, run_id: str, worker: str, ending: threading.Event) -> None:
+        self._store, self._run_id, self._worker, self._ending = store, run_id, worker, ending
         self._waiting: list[Event] = []
+        self._last: int | None = None  # the number of the newest event
         self._news = threading.Condition()
         self._over = False
         self._thread = threading.Thread(target=self._work, name=f"events-{run_id}", daemon=True)
@@ -97,6 +101,11 @@ class Ledger:
                 batch, self._waiting, over = self._waiting, [], self._over
             if batch:
                 try:
-                    insist(lambda batch=batch: events.append(self._store, self._run_id, batch), self._ending)  # type: ignore[misc]
+                    insist(lambda batch=batch: self._append(batch), self._ending)  # type: ignore[misc]
                 except Leaving:
                     return  # the next worker finds them in the launch's own file
+
+    def _append(self, batch: list[Event]) -> None:
+        if self._last is None:
+            self._last = events.last(self._store, self._run_id)
+        self._last = events.append(self._store, self._run_id, batch, by=self._worker, after=self._last)

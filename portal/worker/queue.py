@@ -15,6 +15,8 @@ from pathlib import Path
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from dbos import DBOS, DBOSConfig
 
+from ..store import address
+from ..store import engine as store_engine
 from ..store.runs import Run
 
 NAME = "runs"
@@ -39,21 +41,24 @@ def _workflow(run_id: str) -> None:
 
 
 def url_of(var: Path) -> str:
-    """What XDR_DBOS_DATABASE names, else a SQLite file in the var folder."""
-    return os.environ.get("XDR_DBOS_DATABASE") or f"sqlite:///{var / 'dbos.sqlite'}"
+    """Its tables lie beside the store's: in the same PostgreSQL database, in the schema ``dbos``, or in a file of their own."""
+    url = store_engine.url_of(var)
+    return f"sqlite:///{var / 'dbos.sqlite'}" if url.startswith("sqlite") else url
 
 
 def launch(var: Path, worker: str, carry_out: Callable[[str], None]) -> None:
-    """Take runs from the queue, first of all those that this worker had when it died. Raises XdrError, code queue."""
+    """Take runs from the queue. Raises XdrError, code queue."""
     global _carry_out
     _carry_out = carry_out
+    url = url_of(var)
     try:
-        _open(url_of(var), worker)
+        _open(url, worker)
     except Exception as error:
         DBOS.destroy()
-        where = "XDR_DBOS_DATABASE" if "XDR_DBOS_DATABASE" in os.environ else str(var / "dbos.sqlite")  # the URL may hold a password
-        todo = "See that the database is there and this account may write to it"
-        raise XdrError(f"the queue cannot be opened ({type(error).__name__})", where=where, todo=todo, code="queue") from error
+        todo = "See that the database is there, and that this account may write to it and make a schema in it"
+        raise XdrError(
+            f"the queue cannot be opened ({address.reason(url, error)})", where=address.shown(url), todo=todo, code="queue"
+        ) from error
 
 
 def _open(url: str, worker: str) -> None:

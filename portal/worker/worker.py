@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 
@@ -29,16 +26,16 @@ from ..events import Listener
 from ..store import Store, runs, workers
 from ..store.engine import url_of
 from ..store.runs import Run
-from ..store.workers import Worker
-from . import slot
+from . import lease, slot
 from .cycles import Cycles
 from .execution import Executor, Prepare, requested
+from .lease import Lease
 from .ledger import Leaving
 from .plans import Plans
-from .slot import Slot
 from .watch import Watch
 
 TICK = 0.2
+PAUSE = 1.0
 REAP = 2.0  # seconds between two looks for workers that died
 TIDY = 60.0  # seconds between two rounds of removing what ended long ago
 
@@ -57,10 +54,23 @@ def serve(
 
     ``prepare`` makes a run's launch; ``looks``: with cycles and observations. Raises XdrError for a store of another version.
     """
-    ending = stop or threading.Event()
-    with _opened(inventory, store) as opened, _signals(ending.set), _present(opened, var_folder(inventory)) as place:
-        executor = Executor(opened, inventory, var_folder(inventory), place.id, ending, prepare)
-        _Worker(executor, looks=looks).work()
+    stop = stop or threading.Event()
+    served = False
+    with _opened(inventory, store) as opened, _signals(stop.set):
+        while not stop.is_set():
+            try:
+                with lease.held(opened, var_folder(inventory), stop) as mine:
+                    executor = Executor(opened, inventory, var_folder(inventory), mine.id, mine.ending, prepare)
+                    worker = _Worker(executor, mine, looks=looks)
+                    try:
+                        worker.work()
+                    finally:
+                        served = served or worker.served
+            except Exception as error:  # it lost its lease because the store did not answer, and has to wait for it
+                if not served:
+                    raise
+                log.warning("the worker waits: %s", error)
+                stop.wait(PAUSE)
     return 0
 
 
@@ -72,8 +82,7 @@ def run_one(
     In the main thread a signal sends the run ``stop``; elsewhere the caller does that (store/runs.py send). A run that is executed
     by a worker already is waited for.
     """
-    ending = threading.Event()
-    with _opened(inventory, store) as opened, _present(opened, var_folder(inventory), once=True) as place:
+    with _opened(inventory, store) as opened, lease.held(opened, var_folder(inventory), threading.Event(), once=True) as mine:
         run = runs.get(opened, run_id)
         runs.handed(opened, run_id)
 
@@ -81,23 +90,29 @@ def run_one(
             with contextlib.suppress(Exception):
                 runs.send(opened, run_id, runs.STOP, by=run.requested_by, origin=run.origin)
 
-        executor = Executor(opened, inventory, var_folder(inventory), place.id, ending, prepare, on_event)
-        thread = threading.Thread(target=executor.execute, args=(run_id,), name=f"run-{run_id}")
+        executor = Executor(opened, inventory, var_folder(inventory), mine.id, mine.ending, prepare, on_event)
+        thread = threading.Thread(target=_execute, args=(executor, run_id), name=f"run-{run_id}")
         with _signals(lambda: threading.Thread(target=send_stop).start()):
             thread.start()
             thread.join()
         return runs.get(opened, run_id)
 
 
+def _execute(executor: Executor, run_id: str) -> None:
+    with contextlib.suppress(Leaving):  # another one goes on with it
+        executor.execute(run_id)
+
+
 class _Worker:
-    def __init__(self, executor: Executor, *, looks: bool) -> None:
-        self._executor, self._looks = executor, looks
+    def __init__(self, executor: Executor, mine: Lease, *, looks: bool) -> None:
+        self._executor, self._lease, self._looks = executor, mine, looks
         self._store, self._ending = executor.store, executor.ending
         self._plans = Plans(executor.inventory)
         self._cycles = Cycles(self._store, self._plans)
         self._watch = Watch(self._store, executor.inventory, self._plans, self._leads, self._ending, executor.prepare)
         self._reaped = self._tidied = 0.0
         self._active: set[str] = set()
+        self.served = False  # that far it came: store and queue have answered
 
     def work(self) -> None:
         from . import queue  # DBOS takes a while to import, and no lent worker needs it
@@ -108,6 +123,7 @@ class _Worker:
         watch = threading.Thread(target=self._watch.work, name="watch")
         queue.launch(self._executor.var, self._executor.worker, self._carry_out)
         log.info("worker %s serves %s", self._executor.worker, self._executor.inventory)
+        self.served = True
         try:
             self._resume()
             if self._looks:
@@ -157,6 +173,7 @@ class _Worker:
 
     def _resume(self) -> None:
         """All that has not ended goes into the queue, if it is not there: the queue's file may be lost, the store is what counts."""
+        slot.tidy(self._executor.var, {one.id for one in workers.known(self._store)})
         with contextlib.suppress(XdrError):  # a look that a dead worker left behind
             folders.end_leftovers(ALL_PLANS, self._executor.var)
         for run in runs.unended(self._store):
@@ -164,15 +181,16 @@ class _Worker:
 
     def _reap(self) -> None:
         """Go on with the runs of workers that died, and of command lines that did."""
+        takeover = self._executor.takeover
+        if self._lease.fresh:  # else it may be the store that does not answer, to nobody
+            takeover.kill_frozen()
+        takeover.look()
         for holder in self._queue.holders() - {self._executor.worker}:
-            if self._dead(holder):
-                log.warning("worker %s is dead: %s of its runs go on", holder, self._queue.recover(holder))
+            if takeover.dead(holder):
+                log.warning("%s runs of worker %s go on", self._queue.recover(holder), holder)
         for run in runs.unended(self._store):
-            if workers.ONCE in run.worker and self._dead(run.worker):
+            if workers.ONCE in run.worker and takeover.dead(run.worker):
                 self._queue.hand_over(run)
-
-    def _dead(self, worker: str) -> bool:
-        return slot.dead(self._store, self._executor.var, worker)
 
     def _leads(self) -> bool:
         """Of the workers that live, one makes the cycles and the regular looks."""
@@ -189,40 +207,6 @@ def _opened(inventory: Path, store: Store | None) -> Iterator[Store]:
         yield opened
     finally:
         opened.close()
-
-
-@contextlib.contextmanager
-def _present(store: Store, var: Path, *, once: bool = False) -> Iterator[Slot]:
-    """Have a slot, and beat."""
-    place = slot.take(var, once=once)
-    over = threading.Event()
-    me = Worker(place.id, socket.gethostname(), os.getpid(), _version(), time.time(), time.time())
-
-    def beat() -> None:
-        while not over.wait(workers.BEAT):
-            try:
-                workers.beat(store, me)
-            except Exception as error:
-                log.warning("no heartbeat: %s", error)
-
-    thread = threading.Thread(target=beat, name="heartbeat")
-    try:
-        workers.beat(store, me)
-        thread.start()
-        yield place
-    finally:
-        over.set()
-        if thread.ident:
-            thread.join()
-        with contextlib.suppress(Exception):  # its lock tells, too
-            workers.left(store, place.id)
-        place.release()
-
-
-def _version() -> str:
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version("xdr-failback")
-    return "unknown"
 
 
 @contextlib.contextmanager

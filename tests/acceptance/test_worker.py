@@ -18,6 +18,7 @@ from portal import PROJECT
 from portal.actions import asked
 from portal.runs import child_of, run_processes
 from portal.store import Store, events, observations, runs
+from portal.store.engine import url_of
 from portal.store.runs import Run
 from portal.worker import slot
 from tests.support.luck import PLAN, Luck
@@ -27,9 +28,11 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # a busy machine; alon
 
 
 @pytest.fixture
-def store(luck: Luck) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, luck: Luck, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     luck.ready()
-    opened = Store.open(f"sqlite:///{luck.var / 'xdr.sqlite'}")
+    if getattr(request, "param", "") == "postgresql":
+        monkeypatch.setenv("XDR_DATABASE_URL", request.getfixturevalue("postgresql").database())
+    opened = Store.open(url_of(luck.var))
     yield opened
     opened.close()
 
@@ -117,6 +120,7 @@ def test_stopped_then_begun_again_and_rolled_back(luck: Luck, store: Store) -> N
     luck.serves("dr")
 
 
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
 def test_ansible_playbook_and_then_the_worker_killed(luck: Luck, store: Store) -> None:
     """The failback ends as an undisturbed one."""
     with serving(luck, store) as workers:

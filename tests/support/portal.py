@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 from portal import PROJECT
 from portal.actions import asked
 from portal.plan_view import one_plan
-from portal.store import Store, accounts, events, observations, runs, workers
+from portal.store import Store, accounts, events, observations, runs, tables, workers
 from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.store.workers import Worker
@@ -54,8 +55,10 @@ class Portal:
         return token
 
     def worker(self) -> None:
-        now = time.time()
-        workers.beat(self.store, Worker("here-1", "here", 1, "0", now, now))
+        """One that lives for as long as the test."""
+        workers.enter(self.store, Worker("here-1", "here", os.getpid(), "0"))
+        with self.store.writing() as connection:
+            connection.execute(tables.workers.update().values(seen_at=time.time() + 3600))
 
     def see(self, **changes: Any) -> None:
         observations.put(self.store, observations.of_plan(PLAN), {**seen(), **changes})

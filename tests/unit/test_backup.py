@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_nothing_is_overwritten_without_being_told(url: str, tmp_path: Path) -> 
 def test_a_store_that_a_worker_uses_is_left_alone(url: str, tmp_path: Path) -> None:
     with contextlib.closing(filled(url)) as store:
         backup(url, tmp_path / "copy")
-        workers.beat(store, Worker("hv-0", "elsewhere", 1, "", 0.0, 0.0))
+        workers.enter(store, Worker("hv-0", "elsewhere", os.getpid(), ""))
     with pytest.raises(XdrError, match="worker hv-0 is at work"):
         restore(url, tmp_path / "copy", force=True)
 

@@ -37,7 +37,10 @@ ONLY_IN = {
     "pydantic": {f"{PLUGINS}/plugin_utils/plan.py"},
     "ruamel.yaml": {f"{PLUGINS}/plugin_utils/source.py"},
     "ansible_runner": {"portal/runner.py"},
-    "alembic": {f"portal/store/{name}.py" for name in ("migration", "migrations/env", "migrations/versions/0001_first")},
+    "alembic": {
+        f"portal/store/{name}.py"
+        for name in ("migration", "migrations/env", "migrations/versions/0001_first", "migrations/versions/0002_launches")
+    },
     "argon2": {"portal/store/accounts.py"},
     "blake3": {"portal/bench/limits.py"},  # guarded
     "dbos": {"portal/worker/queue.py"},

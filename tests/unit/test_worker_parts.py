@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +17,21 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
+from portal import PROJECT
 from portal.actions import request
+from portal.processes import myself
 from portal.results import RunResult
 from portal.runs import RunRequest
-from portal.store import Store, observations, runs
+from portal.store import Store, observations, runs, workers
 from portal.store.runs import Run
-from portal.worker import ledger, queue, slot
+from portal.store.workers import ONCE, Worker
+from portal.worker import ledger, queue, slot, takeover
 from portal.worker.cycles import Cycles
 from portal.worker.ledger import Leaving, Ledger, insist
+from portal.worker.slot import Standing
+from portal.worker.takeover import Takeover
 from portal.worker.watch import Watch
+from portal.worker.worker import REAP, TICK
 from tests.support.processes import wait_until
 
 
@@ -52,23 +63,125 @@ def test_the_queue_executes_a_run_once_and_forgets_it(tmp_path: Path, monkeypatc
     assert (tmp_path / "dbos.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_queue_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDR_DBOS_DATABASE", f"sqlite:///{tmp_path}")
-    with pytest.raises(XdrError, match=r"the queue cannot be opened .* \(XDR_DBOS_DATABASE\)|XDR_DBOS_DATABASE") as caught:
+def test_a_queue_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "dbos.sqlite").mkdir()
+    with pytest.raises(XdrError, match=r"dbos.sqlite: the queue cannot be opened") as caught:
         queue.launch(tmp_path, "here-1", lambda run_id: None)
     assert caught.value.code == "queue"
 
 
-def test_slots(tmp_path: Path, store: Store) -> None:
-    one, two, lent = slot.take(tmp_path), slot.take(tmp_path), slot.take(tmp_path, once=True)
-    assert [place.id.partition("-")[2] for place in (one, two, lent)] == ["1", "2", "once-1"]
-    one.release()
-    assert [slot.dead(store, tmp_path, place.id) for place in (one, two, lent)] == [True, False, False]
-    again = slot.take(tmp_path)
-    assert again.id == one.id
-    assert slot.dead(store, tmp_path, "elsewhere-1")  # no heartbeat
-    for place in (again, two, lent):
-        place.release()
+def test_slots(tmp_path: Path) -> None:
+    one, lent = slot.take(tmp_path), slot.take(tmp_path, once=True)
+    assert [ONCE in place.id for place in (one, lent)] == [False, True]
+    assert [slot.standing(tmp_path, name) for name in (one.id, "far-1")] == [Standing.LIVES, Standing.ELSEWHERE]
+    assert slot.holder(tmp_path, one.id) == myself()
+    os.close(one.fd)  # as by its process's death
+    assert slot.standing(tmp_path, one.id) is Standing.DEAD
+    slot.tidy(tmp_path, {one.id})
+    assert slot.standing(tmp_path, one.id) is Standing.DEAD
+    slot.tidy(tmp_path, set())
+    assert [slot.standing(tmp_path, place.id) for place in (one, lent)] == [Standing.ELSEWHERE, Standing.LIVES]
+    lent.release()
+    assert list((tmp_path / "worker").iterdir()) == []
+
+
+# -- leases ------------------------------------------------------------------------------------------------------
+
+
+def test_the_arithmetic_of_leases() -> None:
+    """Two lost renewals harm nothing; ansible-playbook has time to clean up; the guardian has time to kill; 30 s are kept."""
+    assert 3 * workers.BEAT < workers.LET_GO
+    assert workers.LET_GO + 5 <= workers.KILL
+    assert workers.KILL + 4 <= workers.LEASE
+    assert workers.LEASE + REAP + 2 * TICK + queue.EVERY <= 25
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock of who looks."""
+    now = [1000.0]
+    monkeypatch.setattr(takeover.time, "monotonic", lambda: now[0])
+    return now
+
+
+def leases(store: Store) -> list[str]:
+    return [one.id for one in workers.known(store)]
+
+
+def test_a_worker_of_another_machine_is_dead_after_a_lease_without_renewal(tmp_path: Path, store: Store, clock: list[float]) -> None:
+    workers.enter(store, Worker("far-1", "far", 1, ""))
+    judge = Takeover(store, tmp_path)
+    for seconds in (0.0, workers.LEASE - 1):
+        clock[0] += seconds
+        judge.look()
+        assert leases(store) == ["far-1"]
+    workers.beat(store, "far-1")
+    clock[0] += 2
+    judge.look()  # which sees the renewal
+    clock[0] += workers.LEASE - 1
+    judge.look()
+    assert leases(store) == ["far-1"]
+    clock[0] += 1
+    judge.look()
+    assert (leases(store), judge.dead("far-1")) == ([], True)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_no_jump_of_a_wall_clock_ends_a_lease(
+    tmp_path: Path, store: Store, clock: list[float], monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    workers.enter(store, Worker("far-1", "far", 1, ""))
+    judge = Takeover(store, tmp_path)
+    judge.look()
+    real = time.time()
+    monkeypatch.setattr("time.time", lambda: real + hours * 3600)
+    clock[0] += workers.LEASE - 1
+    judge.look()
+    assert leases(store) == ["far-1"]
+    clock[0] += 1
+    judge.look()
+    assert leases(store) == []
+
+
+def test_a_worker_that_was_itself_frozen_judges_by_what_it_reads_afterwards(tmp_path: Path, store: Store, clock: list[float]) -> None:
+    workers.enter(store, Worker("far-1", "far", 1, ""))
+    judge = Takeover(store, tmp_path)
+    judge.look()
+    workers.beat(store, "far-1")
+    clock[0] += 3600
+    judge.look()
+    assert leases(store) == ["far-1"]
+
+
+def test_a_dead_worker_of_this_machine_is_known_at_once(tmp_path: Path, store: Store) -> None:
+    place = slot.take(tmp_path)
+    workers.enter(store, Worker(place.id, "here", os.getpid(), ""))
+    judge = Takeover(store, tmp_path)
+    assert not judge.dead_in_the_end(place.id)
+    os.close(place.fd)
+    assert judge.dead_in_the_end(place.id)
+    assert list((tmp_path / "worker").iterdir()) == []
+
+
+def test_a_frozen_worker_of_this_machine_is_killed_before_it_is_dead(tmp_path: Path, store: Store, clock: list[float]) -> None:
+    program = f"from portal.worker import slot; from pathlib import Path; print(slot.take(Path({str(tmp_path)!r})).id, flush=True); input()"
+    frozen = subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert frozen.stdin
+    assert frozen.stdout
+    with frozen:
+        worker_id = frozen.stdout.readline().strip()
+        workers.enter(store, Worker(worker_id, "here", frozen.pid, ""))
+        judge = Takeover(store, tmp_path)
+        judge.kill_frozen()
+        clock[0] += workers.LEASE - 1
+        judge.kill_frozen()
+        judge.look()
+        assert (frozen.poll(), leases(store)) == (None, [worker_id])
+        clock[0] += 1
+        judge.kill_frozen()
+        assert frozen.wait(10) == -signal.SIGKILL
+        judge.look()
+        assert leases(store) == []
 
 
 # -- ledger ------------------------------------------------------------------------------------------------------
@@ -100,12 +213,13 @@ def test_no_event_is_lost_over_it(monkeypatch: pytest.MonkeyPatch, store: Store)
     kept: list[int] = []
     shaky = Shaky()
 
-    def append(store: Store, run_id: str, batch: list[dict[str, Any]]) -> None:
+    def append(store: Store, run_id: str, batch: list[dict[str, Any]], *, by: str, after: int) -> int:
         shaky()
         kept.extend(event["n"] for event in batch)
+        return len(kept)
 
     monkeypatch.setattr(ledger.events, "append", append)
-    with Ledger(store, "r", threading.Event()) as book:
+    with Ledger(store, "r", "here-1", threading.Event()) as book:
         for number in range(1000):
             book.add({"n": number})
     assert kept == list(range(1000))

@@ -21,17 +21,22 @@ from portal.store import Store, events, runs, workers
 from portal.store.runs import Run
 from portal.worker import slot
 from portal.worker.worker import run_one
-from tests.support import postgresql
 from tests.support.processes import wait_until
 from tests.support.workers import Tiny, ended
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
+def tiny(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
     made = Tiny.made(tmp_path)
     monkeypatch.setenv("XDR_VAR", str(made.var))
+    if getattr(request, "param", "") == "postgresql":
+        monkeypatch.setenv("XDR_DATABASE_URL", request.getfixturevalue("postgresql").database())
     yield made
     made.clear()
+    assert made.breach == ""
+
+
+on_both = pytest.mark.parametrize("tiny", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture
@@ -85,7 +90,7 @@ def test_a_run_and_its_events(tiny: Tiny, store: Store) -> None:
     assert "I saw it" in str(found)
     assert [event["kind"] for event in seen] == [event["kind"] for event in found]
     assert workers.known(store) == []
-    assert slot.dead(store, tiny.var, done.worker)
+    assert list((tiny.var / "worker").iterdir()) == []
 
 
 def test_what_fails_is_told(tiny: Tiny, store: Store) -> None:
@@ -157,6 +162,18 @@ def test_ansible_playbook_killed_is_launched_again(tiny: Tiny, store: Store) -> 
     found = told(store, run)
     assert [name for name, _ in launches(found)] == [run.id, f"{run.id}-2", f"{run.id}-3"]
     assert [event["text"] for event in found if event["kind"] == "message"] == ["ansible-playbook was killed; launched again"] * 2
+    assert [one and one["killed"] for one in done.launches or ()] == [True, True]
+
+
+def test_on_another_machine_it_takes_the_same_course(tiny: Tiny, store: Store) -> None:
+    """A failback lost a host and was being undone: a worker that has not the folders of these launches goes on with the undoing."""
+    run = tiny.asks(store)
+    lost = {"action": "failback", "exit_code": 4, "stopped": False, "code": "", "error": "", "view": {"run": {"phases": {}}}}
+    for known in ([], [lost]):
+        runs.begin(store, run.id, "far-1", known)
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert launches(told(store, run)) == [(f"{run.id}-3", "rollback")]
+    assert done.launches == [{**lost, "results": [], "steps": []}, None]
 
 
 def test_a_cycle_stores_little(tiny: Tiny, store: Store) -> None:
@@ -168,6 +185,7 @@ def test_a_cycle_stores_little(tiny: Tiny, store: Store) -> None:
 # -- a worker's process ------------------------------------------------------------------------------------------
 
 
+@on_both
 def test_two_workers_on_one_store(tiny: Tiny, store: Store) -> None:
     with tiny.working(), tiny.working():
         wait_until(lambda: len(slot.serving(store, tiny.var)) == 2, "both live", 20)
@@ -190,6 +208,7 @@ def test_two_workers_on_one_store(tiny: Tiny, store: Store) -> None:
         assert (done.started_at or 0) >= (given_way.ended_at or 0)
 
 
+@on_both
 def test_a_worker_is_killed_and_started_again(tiny: Tiny, store: Store) -> None:
     tiny.naps()
     run = tiny.asks(store)
@@ -214,6 +233,7 @@ def test_a_worker_is_killed_and_started_again(tiny: Tiny, store: Store) -> None:
     assert "the worker that had the run ended; launched again" in str(found)
 
 
+@on_both
 def test_the_runs_of_a_dead_worker_go_on_in_another(tiny: Tiny, store: Store) -> None:
     tiny.naps()
     run = tiny.asks(store)
@@ -230,6 +250,7 @@ def test_the_runs_of_a_dead_worker_go_on_in_another(tiny: Tiny, store: Store) ->
     told(store, run)
 
 
+@on_both
 def test_a_worker_that_is_asked_to_end_leaves_its_run(tiny: Tiny, store: Store) -> None:
     tiny.naps()
     run = tiny.asks(store)
@@ -256,22 +277,3 @@ def test_killed_between_the_end_of_the_playbook_and_the_store(tiny: Tiny, store:
     done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
     assert (done.exit_code, done.attempts, tiny.begun()) == (0, 1, 1)
     assert launches(told(store, run)) == [(run.id, "failback")]
-
-
-def test_two_workers_on_postgresql(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgresql.server() as url:
-        monkeypatch.setenv("XDR_DATABASE", url)
-        monkeypatch.setenv("XDR_DBOS_DATABASE", url)
-        store = Store.open(url)
-        tiny.naps()
-        with tiny.working() as worker, tiny.working():
-            wait_until(lambda: len(slot.serving(store, tiny.var)) == 2, "both live", 30)
-            run, other = tiny.asks(store), tiny.asks(store, plan="other")
-            tiny.begins(2)
-            worker.kill()
-            worker.wait(10)
-            tiny.wakes()
-            assert [ended(store, one).exit_code for one in (run, other)] == [0, 0]
-            told(store, run)
-        store.close()
-    assert not (tiny.var / "dbos.sqlite").exists()
