@@ -23,6 +23,7 @@ from portal.cli import app
 from portal.store import observations
 from portal.worker.execution import requested
 from tests.support.portal import seen
+from tests.support.processes import free_port
 
 
 @pytest.fixture
@@ -67,6 +68,17 @@ def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inve
         assert result.exit_code == 2, command
         assert "the store was written by a newer version of this program (its version is 9999" in result.stderr
         assert "Run the newer program" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["worker"], ["portal"], ["run", "list"], ["run", "start", "webshop"], ["user", "list"], ["db", "upgrade"]]
+)
+def test_a_database_that_does_not_answer(command: list[str], inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDR_DATABASE_URL", f"postgresql://xdr:top-secret@127.0.0.1:{free_port()}/xdr")
+    done = xdr(*command, "-i", inventory)
+    assert done.exit_code == 2
+    assert "the database does not answer" in done.stderr
+    assert "top-secret" not in done.output
 
 
 def test_a_backup_and_the_way_back(inventory: Path, tmp_path: Path) -> None:

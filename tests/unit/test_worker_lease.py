@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -58,6 +57,13 @@ def works(tiny: Tiny, store: Store, run: Run, attempt: int = 1) -> str:
     return runs.get(store, run.id).worker
 
 
+def takes_over(tiny: Tiny, store: Store, run: Run, first: str) -> None:
+    """A worker of this machine has the run, and its playbook does its work."""
+    wait_until(lambda: bool(tiny.left()), "the run is taken over", 60)
+    works(tiny, store, run, 2)
+    assert runs.get(store, run.id).worker != first
+
+
 def live(store: Store, number: int) -> None:
     wait_until(lambda: len(workers.alive(store)) == number, f"{number} workers live", 30)
 
@@ -84,9 +90,8 @@ def test_a_killed_worker_s_run_is_taken_over_within_30_s(near: Tiny, far: Tiny, 
             live(store, 2)
             killed.kill()
             killed.wait(10)
-            began = time.monotonic()
-            assert works(far, store, run, 2) != first
-            assert time.monotonic() - began < 30
+            wait_until(lambda: runs.get(store, run.id).worker != first, "the other one has the run", 30)
+            takes_over(far, store, run, first)
             assert near.left() == set()  # its guardian ended what it had launched
             assert undisturbed(near, store, run).attempts == 2
     assert workers.get(store, first) is None
@@ -100,7 +105,7 @@ def test_a_frozen_worker_and_what_it_has_launched_are_ended_before_the_run_is_ta
         with far.working(QUICK):
             live(store, 2)
             frozen.send_signal(signal.SIGSTOP)
-            assert works(far, store, run, 2) != first
+            takes_over(far, store, run, first)
             frozen.send_signal(signal.SIGCONT)
             assert frozen.wait(10) == -signal.SIGKILL
             assert near.left() == set()
@@ -118,14 +123,14 @@ def test_a_worker_that_is_cut_off_from_the_database_lets_go_and_comes_back(near:
                 live(store, 2)
                 wire.cut()
                 wait_until(lambda: near.left() == set(), "it lets go", 30)
-                assert works(far, store, run, 2) != first
+                takes_over(far, store, run, first)
                 wire.heal()
                 live(store, 2)  # under a new name
                 assert cut_off.poll() is None
                 assert first not in {one.id for one in workers.known(store)}
                 undisturbed(near, store, run)
     log = (near.folder / "worker.log").read_text()
-    assert f"worker {first} lets go of its runs" in log
+    assert "lets go of its runs" in log
     assert "not-to-be-shown" not in log
 
 
