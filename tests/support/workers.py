@@ -122,7 +122,7 @@ class Tiny:
         return len(log.read_text().splitlines()) if log.exists() else 0
 
     def begins(self, times: int = 1, name: str = "failback") -> None:
-        wait_until(lambda: self.begun(name) >= times, f"{name} works for the {times}. time", 30)
+        wait_until(lambda: self.begun(name) >= times, f"{name} works for the {times}. time", 60)
 
     def asks(self, store: Store, action: str = "failback", plan: str = "shop", **more: Any) -> Run:
         return rows.request(store, asked(action, plan, **{"by": "alice", "origin": "command line", **more}))
@@ -160,6 +160,6 @@ class Tiny:
         return {one for folder in (self.var / "runs").glob("*/") for one in runs.run_processes(folder) if one.alive}
 
 
-def ended(store: Store, run: Run, seconds: float = 40) -> Run:
+def ended(store: Store, run: Run, seconds: float = 60) -> Run:
     wait_until(lambda: rows.get(store, run.id).ended, f"run {run.id} ends", seconds)
     return rows.get(store, run.id)

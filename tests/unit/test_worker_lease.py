@@ -25,7 +25,7 @@ from tests.support.postgresql import Server
 from tests.support.processes import wait_until
 from tests.support.workers import Tiny, ended
 
-QUICK = 0.3  # the times of a lease, shortened
+QUICK = 0.5  # the times of a lease, shortened
 
 
 @pytest.fixture
