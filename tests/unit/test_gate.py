@@ -350,3 +350,79 @@ def test_without_an_open_run_there_is_nothing_to_undo() -> None:
     told = recover(PLAN, derive(PLAN, World().reversing().reads()))
     assert told.remedy == "wait"
     assert told.told.startswith("No run of the plan is open, so nothing is to be undone")
+
+
+def halted(*phases: str, state: str = "HALTED") -> World:
+    """Its instances were started, and the marks that are given are open."""
+    world = World().decided()
+    for phase in phases:
+        world.phase("primary", phase)
+    world.all("marked", status=state)
+    return world
+
+
+WHY = {"skip_reason": "the check is wrong"}
+
+
+def test_a_group_that_failed_in_its_health_checks_may_be_skipped() -> None:
+    found = decision("failback", halted("health_checks/db"), skip=["db"], **WHY)
+    assert (found.proceed, found.enter, found.skip) == (True, "start", ("db",))
+    assert decision("failback", halted("health_checks/db")).skip == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "world", "options", "because"),
+    [
+        ("failback", halted("health_checks/db"), {"skip": ["db"]}, "needs a reason"),
+        ("failback", halted("health_checks/db"), {"skip": ["db"], "skip_reason": " "}, "needs a reason"),
+        ("failback", halted("health_checks/db"), {"skip": ["db", "web"], **WHY}, "web cannot be skipped: only those of db failed"),
+        ("failback", halted("health_checks/db", "start_instances/db"), {"skip": ["db"], **WHY}, "A start is never skipped"),
+        ("failback", World().stopped(), {"skip": ["db"], **WHY}, "cannot be skipped"),
+        ("failback", World().reversing(), {"skip": ["db"], **WHY}, "No failback or rollback is open"),
+        ("rollback", halted("health_checks/db"), {"skip": ["db"], **WHY}, "rollback has no health checks to skip in state HALTED"),
+        ("failover", World().active(), {"skip": ["db"], **WHY}, "failover has no health checks to skip"),
+    ],
+)
+def test_what_cannot_be_skipped(action: str, world: World, options: dict[str, Any], because: str) -> None:
+    with pytest.raises(XdrError, match=because) as refusal:
+        decision(action, world, **options)
+    assert refusal.value.code == "gate_refused"
+
+
+def test_what_was_skipped_matters_no_more_once_the_plan_is_home() -> None:
+    """The worker died after the end was recorded, and launches the run again."""
+    assert not decision("failback", World().home(), skip=["db"], **WHY).proceed
+
+
+WINDOW = {"until": 1000.0, "rollback": 100.0, "how": "measured"}
+
+
+def test_a_failback_does_not_begin_after_its_deadline() -> None:
+    assert decision("failback", World().reversing(), window=WINDOW, now=899.0).proceed
+    with pytest.raises(XdrError, match=r"the deadline has passed already.* less 1 min 40 s for a rollback \(measured\)") as refusal:
+        decision("failback", World().reversing(), window=WINDOW, now=900.0)
+    assert refusal.value.code == "gate_refused"
+
+
+def test_one_that_began_is_not_left_half_way_for_it() -> None:
+    for world in (World().stopped(), World().decided()):
+        assert decision("failback", world, window=WINDOW, now=2000.0).proceed
+
+
+@pytest.mark.parametrize(
+    ("name", "proceeds"),
+    [("reversing", False), ("stopped", True), ("released", True), ("offered", None), ("accepted", None), ("decided", None)],
+)
+def test_a_deadline_rolls_back_before_the_offer_only(name: str, proceeds: bool | None) -> None:
+    if proceeds is None:
+        with pytest.raises(XdrError, match="ownership may have been handed over already") as refusal:
+            decision("rollback", chapter(name), before_offer=True)
+        assert refusal.value.code == "gate_refused"
+    else:
+        assert decision("rollback", chapter(name), before_offer=True).proceed is proceeds
+
+
+def test_a_rollback_that_has_begun_is_finished_whatever_asked_for_it() -> None:
+    world = World().decided()
+    world.all("marked", status="ROLLING_BACK")
+    assert decision("rollback", world, before_offer=True).proceed

@@ -29,6 +29,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "attestation": {"type": "str", "default": ""},
                 "recovery_point": {"type": "str", "default": ""},
                 "run_id": {"type": "str", "default": ""},
+                "skip": {"type": "list", "elements": "str", "default": []},
+                "skip_reason": {"type": "str", "default": ""},
+                "window": {"type": "dict", "default": {}},
+                "before_offer": {"type": "bool", "default": False},
             }
         )
         variables = task_vars or {}

@@ -36,6 +36,27 @@ options:
     description: Name of the run; made from the date when empty.
     type: str
     default: ""
+  skip:
+    description:
+      - Groups whose health checks are left out, when a failback or rollback that stopped at them goes on.
+      - Refused for a group that did not fail in its health checks, or whose instances did not start.
+    type: list
+    elements: str
+    default: []
+  skip_reason:
+    description: Why they may be left out; needed with O(skip).
+    type: str
+    default: ""
+  window:
+    description:
+      - For a failback that begins, C(until) when its window ends, in Unix seconds, the seconds that a C(rollback) takes, and C(how) that
+        is known. Refused once the one less the other has passed.
+    type: dict
+    default: {}
+  before_offer:
+    description: For a rollback, refuse it once ownership may have been handed over.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: It changes nothing in either mode.
@@ -78,6 +99,11 @@ undo:
 attempt:
   description: The number of the pair that the run is to claim.
   type: int
+  returned: success
+skip:
+  description: The groups whose health checks are left out.
+  type: list
+  elements: str
   returned: success
 run_id:
   description: Name of the run.

@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
+from ansible_collections.xdr.failback.plugins.plugin_utils.skip import skippable
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, State, View, next_state
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
 Plan = Mapping[str, Any]
 Options = Mapping[str, Any]
@@ -37,6 +39,7 @@ class Decision:
     enter: str = "stop"
     fresh: bool = True  # a new run, not a resumed one
     claims: bool = True  # False: the action only looks, it takes nothing over from a run that is under way
+    skip: tuple[str, ...] = ()  # groups whose health checks are left out
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -57,6 +60,7 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if action == "failover":
         _not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
+    skip = _skipped(action, plan, view, options) if proceed else ()
     if proceed and action == "failback" and view.state in REVERSED:
         _same_sizes(plan, reads)
     if proceed and action == "failover" and options.get("recovery_point"):
@@ -67,7 +71,7 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     # a cycle that has read the same and takes its number at the same moment is overtaken
     attempt = view.attempt + (1 if action == CYCLE else 2)
     fresh, claims = not resumed, action not in ONLY_LOOKS
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims)
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -131,6 +135,29 @@ def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -
             todo="A resource leaves a plan only while it is ACTIVE: put it back and bring the plan home first",
             code="gate_refused",
         )
+
+
+def _skipped(action: str, plan: Plan, view: View, options: Options) -> tuple[str, ...]:
+    """The groups whose health checks a person wants left out, each of them one that may be."""
+    wanted = tuple(options.get("skip") or ())
+    if not wanted:
+        return ()
+    may = skippable(view)
+    where = f"plan {plan['name']}"
+    if action != ("rollback" if view.state is State.ROLLING_BACK else "failback"):
+        raise XdrError(f"{action} has no health checks to skip in state {view.state}", where=where, code="gate_refused")
+    if not str(options.get("skip_reason") or "").strip():
+        raise XdrError("skipping health checks needs a reason", where=where, todo="Say why they may be left out", code="gate_refused")
+    for group in wanted:
+        if group not in may.groups:
+            may_be = f"only those of {', '.join(may.groups)} failed" if may.groups else may.refused
+            raise XdrError(
+                f"the health checks of {group} cannot be skipped: {may_be}",
+                where=where,
+                todo="Run it again, or roll back",
+                code="gate_refused",
+            )
+    return wanted
 
 
 def _same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
@@ -226,6 +253,8 @@ def _failback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
         raise _wrong("failback", view, "Finish the rollback first: xdr run rollback")
     _arrow(view, Event.FAILBACK, "failback", "Reverse replication first, and wait until the plan is READY")
     _lag_gate(plan, view)
+    if options.get("window"):
+        Window.from_json(options["window"]).check_open(options["now"])
     return True, ""
 
 
@@ -262,7 +291,19 @@ def _rollback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
             todo="Finish the failback (xdr run failback); going back to DR is then a failover with its own final delta",
             code="gate_refused",
         )
+    if options.get("before_offer") and view.state is not State.ROLLING_BACK and _may_have_moved(view):
+        raise XdrError(
+            "ownership may have been handed over already, and after that no deadline rolls back",
+            where=f"plan {plan['name']}",
+            todo="Finish the failback (xdr run failback), or roll back yourself",
+            code="gate_refused",
+        )
     return True, ""
+
+
+def _may_have_moved(view: View) -> bool:
+    """Whether the primary site owns the plan or was offered it."""
+    return view.owner == "primary" or view.offered_to("primary") or "offer" in (view.run or {"phases": {}})["phases"]
 
 
 def _reprotect(plan: Plan, view: View, options: Options) -> tuple[bool, str]:

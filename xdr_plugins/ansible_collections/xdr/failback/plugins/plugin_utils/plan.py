@@ -245,10 +245,12 @@ class Failback(Model):
 
     on_failed_health: Literal["rollback", "hold", "commit"] = Field(
         default="rollback",
-        description="When health checks fail at the primary: rollback to DR (the default), hold for a person, or commit all the same",
+        description="When health checks fail at the primary: rollback to DR (the default), hold and ask a person (retry, skip or abort), "
+        "or commit all the same",
     )
     deadline: Timeout = Field(
-        default=1200, description="The longest downtime before the failback rolls back by itself, such as 20m (the default)"
+        default=1200,
+        description="The longest downtime before the hand-over, after which the failback rolls back by itself, such as 20m (the default)",
     )
     source_check: Duration = Field(
         default=30,

@@ -87,7 +87,8 @@ def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target:
     if policy == "hold":
         return Recovery(
             Remedy.HOLD,
-            f"The plan is HALTED with its services on the {target} site, no client is routed there: run failback again, or rollback",
+            f"The plan is HALTED with its services on the {target} site, no client is routed there. It asks: retry, skip or abort "
+            "(xdr run answer), which is to run failback again, without the health checks that fail, or rollback",
         )
     if policy == "commit":
         return Recovery(Remedy.COMMIT, f"The plan's policy is commit: the traffic goes to the {target} site in spite of the failure")
