@@ -18,14 +18,16 @@ from .hosts import Host, load_hosts
 from .runs import RunRequest, new_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
     from .events import Event, Listener
     from .results import RunResult
     from .store.runs import Run
 
 
-LONGEST = 500  # characters of an attestation
+LONGEST = 500  # characters of an attestation, or of a reason
 ALL_PLANS = "all-plans"  # what a run over all of them is filed under
 
 
@@ -56,10 +58,10 @@ ACTIONS = {
 }
 
 
-def attested(text: str) -> str:
-    """The attestation, as it may go to Ansible, which would evaluate a template in it. Raises XdrError, code usage."""
+def attested(text: str, what: str = "an attestation") -> str:
+    """What a person said, as it may go to Ansible, which would evaluate a template in it. Raises XdrError, code usage."""
     if len(text) > LONGEST or any(mark in text for mark in ("{{", "{%", "{#")):
-        raise XdrError(f"an attestation is plain text of at most {LONGEST} characters, without {{{{ or {{%", code="usage")
+        raise XdrError(f"{what} is plain text of at most {LONGEST} characters, without {{{{ or {{%", code="usage")
     return text.strip()
 
 
@@ -72,7 +74,7 @@ def recovery_point(name: str) -> str:
 
 
 def request(action: str, plan: str, inventory: Path, *, attestation: str = "", point: str = "", check: bool = False) -> RunRequest:
-    """The run of an action. A check run changes nothing and shows the differences."""
+    """The launch of an action. A check run changes nothing and shows the differences."""
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
@@ -93,13 +95,42 @@ def request(action: str, plan: str, inventory: Path, *, attestation: str = "", p
     )
 
 
-def asked(action: str, plan: str, *, by: str, origin: str, attestation: str = "", point: str = "", check: bool = False) -> Run:
-    """The run of an action as the store keeps it (portal/store/runs.py), to be requested there."""
+def decided(wanted: RunRequest, arguments: Mapping[str, Any]) -> RunRequest:
+    """The launch with what was decided when its run was asked for: the window of a failback, what an answer leaves out; and
+    for a rollback that a deadline asked for, that it comes before the offer of ownership."""
+    more: dict[str, Any] = {"xdr_before_offer": True} if arguments.get("before_offer") else {}
+    if "window" in arguments:
+        more["xdr_window"] = arguments["window"]
+    if (answer := arguments.get("answer")) and answer["skips"]:
+        more |= {"xdr_skip_checks": answer["skips"], "xdr_skip_reason": answer["reason"]}
+    return replace(wanted, extra_vars={**wanted.extra_vars, **more})
+
+
+def asked(
+    action: str,
+    plan: str,
+    *,
+    by: str,
+    origin: str,
+    attestation: str = "",
+    point: str = "",
+    check: bool = False,
+    window: Window | None = None,
+    answer: Mapping[str, Any] | None = None,
+) -> Run:
+    """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
+
+    ``answer``: what portal/question.py makes of an answer to the question of a run that failed.
+    """
     from .store.runs import SCHEDULE, Run
 
-    arguments = {"attestation": attested(attestation)} if attestation else {}
+    arguments: dict[str, Any] = {"attestation": attested(attestation)} if attestation else {}
     if point:
         arguments["recovery_point"] = recovery_point(point)
+    if window:
+        arguments["window"] = window.to_json()
+    if answer:
+        arguments["answer"] = dict(answer)
     return Run(
         id=new_run_id(action),
         plan=plan or ALL_PLANS,

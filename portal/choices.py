@@ -19,7 +19,7 @@ from . import units
 from .actions import ACTIONS
 from .plan_view import site_names
 from .store.accounts import Role
-from .store.runs import ROLLBACK, STOP, Run
+from .store.runs import STOP, Run
 
 Plan = Mapping[str, Any]
 
@@ -130,7 +130,7 @@ def _choice(action: str, now: Situation) -> Choice:
 def _message(run: Run, now: Situation) -> Choice:
     """While a failback runs, a rollback is a message to it."""
     told = f"Ends the failback that runs, and brings the services back up in {now.name('dr')}."
-    already = f"The run is being rolled back, as {run.message_by} asked" if run.message == ROLLBACK else ""
+    already = f"The run is being rolled back, as {run.message_by} asked" if run.goes_back else ""
     refused = _role("rollback", now.role) or already
     return Choice("rollback", told, refused, refused or "While the failback runs, a rollback cannot be checked", message_to=run.id)
 
@@ -178,7 +178,7 @@ def stop_refused(run: Run, role: Role) -> str:
     """Why a run cannot be stopped; empty when it can."""
     if run.ended:
         return "The run has ended"
-    if run.message == ROLLBACK:
+    if run.goes_back:
         return f"The run is being rolled back, as {run.message_by} asked"
     if run.message == STOP:
         return f"The run is being stopped, as {run.message_by} asked"
@@ -242,12 +242,12 @@ _NEXT = {
     State.FAILED_OVER: "The services run in {dr}. When {primary} is back: Reverse Replication.",
     State.REVERSING: "{dr} replicates to {primary}. Wait until the plan is READY, or Replicate now; then Failback.",
     State.READY: "{primary} has nearly everything. Failback when a downtime is allowed.",
-    State.FAILING_BACK: "A failback has begun. While it runs: watch it. If no run is active: Failback goes on, Rollback undoes it.",
+    State.FAILING_BACK: "A failback has begun. While it runs: watch it. If no run is active: answer what it asks; Rollback undoes it.",
     State.ROLLING_BACK: "A rollback has begun. If no run is active: Rollback goes on with it.",
     State.FAILED_BACK: "The services run in {primary}, not yet protected. Reprotect now.",
     State.REPROTECTING: "The services run in {primary}. If no run is active: Reprotect goes on.",
     State.UNPROTECTED: "The services are not protected. For a new plan Start, then Reprotect.",
-    State.HALTED: "The move has halted. Read why; then Failback goes on with it, or Rollback undoes it.",
+    State.HALTED: "The move has halted, and asks: retry, skip or abort.",
     State.SPLIT_BRAIN: "Both sites own the plan. Start nothing: a person must decide which site's data counts.",
     State.NO_OWNER: "No site owns the plan, and none may start it. Bring the silent site back, or attest that it is off.",
 }

@@ -138,11 +138,16 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Tell the state of plans, as their hosts know it now."""
-    from . import plan_view, render
+    from . import following, plan_view, render
     from . import status as states
 
     known = {plan: plan_named(plan, inventory)} if plan else plan_view.all_plans(inventory)
-    documents = [states.read(name, inventory) for name in known]
+    documents = [{**states.read(name, inventory), "question": None} for name in known]
+    if following.has_store(inventory):
+        with contextlib.closing(following.open_store(inventory)) as store:
+            for document, one in zip(documents, known.values(), strict=True):
+                question = following.asked(store, one, document)
+                document["question"] = question.to_json() if question else None
     if as_json:
         render.show_json(documents[0] if plan else documents)
     else:

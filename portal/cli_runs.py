@@ -1,12 +1,14 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""``xdr run``: run an action on a plan; list, show and stop runs."""
+"""``xdr run``: run an action on a plan; list, show, answer and stop runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -15,7 +17,13 @@ from .actions import ACTIONS, Action
 from .options import DEFAULT_INVENTORY, Inventory, Json, PlanName, group
 from .options import plan as known_plan
 
-app = group("Run an action on a plan; list, show and stop runs.")
+if TYPE_CHECKING:
+    from .cutover import Deadline
+    from .question import Question
+    from .store import Store
+    from .store.runs import Run
+
+app = group("Run an action on a plan; list, show, answer and stop runs.")
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; show what would change.")]
 Attestation = Annotated[
@@ -26,19 +34,39 @@ Point = Annotated[
     str,
     typer.Option("--recovery-point", metavar="NAME", help="Go back to this state of the volumes; xdr status lists them."),
 ]
+Until = Annotated[
+    str,
+    typer.Option(
+        "--until",
+        metavar="TIME",
+        help="When the window ends, such as 05:00 or 2026-03-01T05:00. It hands over before that, less a rollback, or rolls back.",
+    ),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Tell every step and answer, line by line.")]
 
 
 def _run(
-    action: str, plan: str, inventory: Path, *, check: bool, follow: bool = False, as_json: bool, attestation: str = "", point: str = ""
+    action: str,
+    plan: str,
+    inventory: Path,
+    *,
+    check: bool = False,
+    follow: bool = False,
+    as_json: bool,
+    attestation: str = "",
+    point: str = "",
+    until: str = "",
+    answer: Mapping[str, Any] | None = None,
 ) -> None:
-    from . import following, render
+    from . import following, render, windows
     from .actions import asked
     from .results import refusal
 
     try:
         known_plan(plan, inventory)
-        wanted = asked(action, plan, by=following.me(), origin="command line", attestation=attestation, point=point, check=check)
+        window = windows.window(until, time.time(), following.open_store(inventory), plan) if until else None
+        mine = {"by": following.me(), "origin": "command line"}
+        wanted = asked(action, plan, **mine, attestation=attestation, point=point, check=check, window=window, answer=answer)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -67,8 +95,20 @@ def _command(action: Action) -> Callable[..., None]:
 
 
 for _action in ACTIONS.values():
-    if _action.name not in ("failover", "status", "site-test"):
+    if _action.name not in ("failback", "failover", "status", "site-test"):
         app.command(_action.name, help=_action.help)(_command(_action))
+
+
+@app.command("failback", help=ACTIONS["failback"].help)
+def run_failback(
+    plan: PlanName,
+    until: Until = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    check: Check = False,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, until=until)
 
 
 @app.command("failover", help=ACTIONS["failover"].help)
@@ -111,7 +151,7 @@ def run_show(
     inventory: Inventory = DEFAULT_INVENTORY,
     as_json: Json = False,
 ) -> None:
-    """Show a run: who asked for it, its steps, how it ended."""
+    """Show a run: who asked for it, its steps, how it ended, and what it asks where it stopped half way."""
     from . import following, render, run_view
     from .store import events, runs
 
@@ -122,10 +162,12 @@ def run_show(
             for event in events.after(store, run_id) if not follow else []:
                 listener(event)
             run = following.follow(store, run_id, listener) if follow else run
+    question, due = _question(store, run, inventory), _deadline(store, run, inventory)
+    asks = question.to_json() if question else None
     if as_json:
-        render.show_json({**run_view.document(run), "result": run.result})
+        render.show_json({**run_view.document(run), "result": run.result, "question": asks, "deadline": due and asdict(due)})
     elif not log:
-        render.show(run_view.render_one(run))
+        render.show(run_view.render_one(run, asks, due))
     raise typer.Exit(run.exit_code or 0)
 
 
@@ -137,3 +179,56 @@ def run_stop(run_id: RunId, inventory: Inventory = DEFAULT_INVENTORY) -> None:
 
     run = runs.send(following.open_store(inventory), run_id, runs.STOP, by=following.me(), origin="command line")
     typer.echo(f"run {run.id} ({run.action} {run.plan}) is asked to stop")
+
+
+@app.command("answer")
+def run_answer(
+    run_id: RunId,
+    answer: Annotated[str, typer.Argument(metavar="retry|skip|abort", help="xdr run show tells what each would do.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; skip needs it. It is kept for good.")] = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    """Answer what a failback or rollback asks that stopped half way; the answer is a new run, which this follows."""
+    from . import following, question, render
+    from .results import refusal
+    from .store import audit, runs
+
+    store = following.open_store(inventory)
+    run = runs.get(store, run_id)
+    try:
+        asks = _question(store, run, inventory)
+        if asks is None:
+            raise XdrError(f"run {run.id} asks nothing, or does not any more", where=f"plan {run.plan}", code="wrong_state")
+        given = question.given(asks, answer, reason)
+    except XdrError as error:
+        audit.add(
+            store, following.me(), "command line", f"answer {answer}", f"run {run.id} of plan {run.plan}", error.sentence(), "refused"
+        )
+        if as_json:
+            render.show_json(refusal(run.action, run.plan, error))
+        raise
+    chosen = asks.answer(answer)
+    assert chosen  # noqa: S101 - given() refuses any other
+    _run(chosen.action, run.plan, inventory, follow=follow, as_json=as_json, answer=given)
+
+
+def _question(store: Store, run: Run, inventory: Path) -> Question | None:
+    """What this run asks, by a fresh look at the sites; those of a run that cannot ask are not looked at."""
+    from . import following, status
+    from .store import runs
+
+    newest = runs.newest_move(store, run.plan)
+    if newest is None or newest.id != run.id or not run.ended:
+        return None
+    return following.asked(store, known_plan(run.plan, inventory), status.read(run.plan, inventory))
+
+
+def _deadline(store: Store, run: Run, inventory: Path) -> Deadline | None:
+    from . import cutover
+
+    if run.ended or run.action != cutover.FAILBACK:
+        return None
+    downtime = known_plan(run.plan, inventory)["failback"]["deadline"]
+    return cutover.counting(run, downtime, cutover.gathered(store, run.id))

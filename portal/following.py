@@ -9,18 +9,22 @@ import getpass
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import var_folder
 from .events import Listener
 from .results import RunResult
 from .store import Store, events, observations, runs
+from .store.accounts import Role
 from .store.engine import url_of
 from .store.runs import Run
 from .worker import slot
 from .worker.takeover import Takeover
+
+if TYPE_CHECKING:
+    from .question import Question
 
 EVERY = 0.15  # seconds between two looks at the store
 
@@ -30,14 +34,28 @@ def open_store(inventory: Path) -> Store:
     return Store.open(url_of(var_folder(inventory)))
 
 
-def last_seen(plan: str, inventory: Path) -> dict[str, Any]:
-    """The document of portal/status.py that a worker last put into the store; empty without one, and no store is made for it."""
+def has_store(inventory: Path) -> bool:
+    """For what only looks: no store is made for it."""
     var = var_folder(inventory)
-    if url_of(var).startswith("sqlite") and not (var / "xdr.sqlite").exists():
+    return not url_of(var).startswith("sqlite") or (var / "xdr.sqlite").exists()
+
+
+def last_seen(plan: str, inventory: Path) -> dict[str, Any]:
+    """The document of portal/status.py that a worker last put into the store; empty without one."""
+    if not has_store(inventory):
         return {}
     with contextlib.closing(open_store(inventory)) as store:
         seen = observations.get(store, observations.of_plan(plan))
     return (seen.document if seen else None) or {}
+
+
+def asked(store: Store, plan: Mapping[str, Any], document: Mapping[str, Any]) -> Question | None:
+    """What the plan asks a person, by the document of portal/status.py that was read just now."""
+    from .question import question
+
+    if runs.active(store, plan["name"]):
+        return None
+    return question(plan, runs.newest_move(store, plan["name"]), document, time.time(), Role.dr_admin)
 
 
 def me() -> str:

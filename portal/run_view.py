@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import units
@@ -13,6 +13,8 @@ from .store.runs import Run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from .cutover import Deadline
 
 _COLOURS = {"done": "green", "failed": "red", "running": "cyan", "queued": "dim"}
 
@@ -25,7 +27,7 @@ def document(run: Run) -> dict[str, Any]:
 def word(run: Run) -> str:
     """queued, running, stopping, rolling back, done or failed."""
     if not run.ended:
-        return {"stop": "stopping", "rollback": "rolling back"}.get(run.message, run.status)
+        return {"stop": "stopping", "rollback": "rolling back", "deadline": "rolling back"}.get(run.message, run.status)
     return "failed" if run.exit_code else "done"
 
 
@@ -53,7 +55,22 @@ def _state(run: Run) -> str:
     return f"[{_COLOURS.get(said, 'yellow')}]{said}[/]"
 
 
-def render_one(run: Run) -> RenderableType:
+def asks(question: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A question (portal/question.py, as JSON) in rows of a name and a sentence."""
+    yield "asks", str(question["why"])
+    read = f"as read at {units.since(question['read_at'])}" if question["read_at"] else "not read since the run ended"
+    for place in question["where"]:
+        yield "runs now", f"{place['site']} ({place['host']}): {place['told']} [{read}]"
+    for answer in question["answers"]:
+        best = f" Recommended: {question['because']}." if answer["recommended"] else ""
+        refused, warning = (
+            f" {what}: {text}." if text else "" for what, text in (("Not now", answer["refused"]), ("But", answer["warning"]))
+        )
+        yield str(answer["name"]), f"{answer['told']}{best}{refused}{warning}"
+    yield "answer", f"xdr run answer {question['run']} retry|skip|abort [--reason TEXT]"
+
+
+def render_one(run: Run, question: Mapping[str, Any] | None = None, deadline: Deadline | None = None) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
@@ -66,8 +83,13 @@ def render_one(run: Run) -> RenderableType:
         facts.add_row("took", units.seconds(seconds(run)) + again)
     if run.message:
         facts.add_row("message", escape(f"{run.message} by {run.message_by}"))
+    if deadline and not run.ended:
+        left = deadline.at - time.time()
+        facts.add_row("deadline", escape(f"{deadline.told}; {units.seconds(left) + ' left' if left > 0 else 'it has passed'}"))
     for text in filter(None, (run.error, str((run.result or {}).get("reason") or ""))):
         facts.add_row("", escape(text))
+    for name, value in asks(question) if question else ():
+        facts.add_row(name, escape(value))
     steps = Table(box=None, padding=(0, 2), header_style="dim")
     for title in ("  step", "began", "took", "result"):
         steps.add_column(title)

@@ -51,6 +51,7 @@ class RunRequest:
     run_id: str = ""
     project: Path = PROJECT
     grace: float = GRACE
+    downtime: float | None = None  # seconds from the stop of the first service after which a failback rolls back by itself
 
     @property
     def folder(self) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import units
 from .actions import execute, request
+from .run_view import asks
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -74,6 +75,8 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
     yield "replication_lag", f"{units.size(one['replication_lag'])}, last consistent point {_age(one['replication_lag_age'])}"
     if proof(one):
         yield "full compare", proof(one)
+    if one.get("question"):
+        yield from asks(one["question"])
     run = one.get("run")
     if run:
         yield "run", f"{run['id']} ({run['action']}) has begun and not ended: {', '.join(run['phases']) or 'no phase yet'}"

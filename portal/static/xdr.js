@@ -114,8 +114,10 @@
     return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min ${passed % 60} s`;
   };
   const passedSince = (at) => Math.max(0, Math.round(Date.now() / 1000 + clock - Number(at)));
+  const leftUntil = (at) => Math.max(0, Math.round(Number(at) - Date.now() / 1000 - clock));
   const tick = () => {
     for (const element of document.querySelectorAll("time[data-at]")) element.textContent = ago(passedSince(element.dataset.at));
+    for (const element of document.querySelectorAll("time[data-until]")) element.textContent = lasted(leftUntil(element.dataset.until));
     for (const element of document.querySelectorAll("time[data-since]")) element.textContent = lasted(passedSince(element.dataset.since));
   };
 

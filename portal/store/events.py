@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from . import runs
+from . import holder
 from .engine import Store
 from .tables import events as table
 
@@ -24,17 +25,27 @@ def append(store: Store, run_id: str, batch: Iterable[Event], *, by: str = "", a
     Raises LeaseLost where they come ``by`` a worker that has the run no more.
     """
     with store.writing() as connection:
-        runs.lock(connection, run_id, by)
-        last = int(connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == run_id)).scalar() or 0)
-        rows = [
-            {"run_id": run_id, "seq": last + number, "at": event["at"], "kind": event["kind"], "body": _body(event)}
-            for number, event in enumerate(batch, 1)
-        ]
+        holder.lock(connection, run_id, by)
+        last = _last(connection, run_id)
         if after is not None and last > after:
             return last
-        if rows:
-            connection.execute(table.insert(), rows)
-        return last + len(rows)
+        return add(connection, run_id, batch)
+
+
+def add(connection: Connection, run_id: str, batch: Iterable[Event]) -> int:
+    """The same, in the transaction of what they tell of, which has locked the run."""
+    last = _last(connection, run_id)
+    rows = [
+        {"run_id": run_id, "seq": last + number, "at": event["at"], "kind": event["kind"], "body": _body(event)}
+        for number, event in enumerate(batch, 1)
+    ]
+    if rows:
+        connection.execute(table.insert(), rows)
+    return last + len(rows)
+
+
+def _last(connection: Connection, run_id: str) -> int:
+    return int(connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == run_id)).scalar() or 0)
 
 
 def _body(event: Event) -> Event:
@@ -52,4 +63,4 @@ def after(store: Store, run_id: str, seq: int = 0, limit: int = 5000) -> list[Ev
 def last(store: Store, run_id: str) -> int:
     """The number of the newest event, 0 for none."""
     with store.reading() as connection:
-        return int(connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == run_id)).scalar() or 0)
+        return _last(connection, run_id)

@@ -15,12 +15,14 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from . import audit, workers
+from . import audit, events, workers
 from .engine import Store
+from .holder import lock
 from .tables import runs as table
 from .workers import LeaseLost
 
-STOP, ROLLBACK = "stop", "rollback"
+STOP, ROLLBACK, DEADLINE = "stop", "rollback", "deadline"
+MOVES = ("failback", "rollback")  # what may end in a question (portal/question.py)
 SCHEDULE, ADOPTED = "schedule", "adopted"  # origins beside portal and command line
 
 
@@ -43,7 +45,7 @@ class Run:
     ended_at: float | None = None
     attempts: int = 0
     worker: str = ""
-    message: str = ""  # stop or rollback
+    message: str = ""  # stop, rollback, or deadline: a rollback that nobody asked for
     message_by: str = ""
     exit_code: int | None = None
     code: str = ""
@@ -54,6 +56,11 @@ class Run:
     @property
     def ended(self) -> bool:
         return self.status == "ended"
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it was told to undo what it did; that is not taken back."""
+        return self.message in (ROLLBACK, DEADLINE)
 
     @property
     def cycle(self) -> bool:
@@ -68,35 +75,67 @@ def _run(row: RowMapping) -> Run:
 def request(store: Store, run: Run) -> Run:
     """Queue the run, with an audit entry in the same transaction, and let the plan's cycle give way to it.
 
-    Raises XdrError, code run_active, naming the run that is active; that leaves an audit entry too.
+    Raises XdrError, naming what is in the way: run_active, or wrong_state for an answer to a question that is not asked any more; that
+    leaves an audit entry too.
     """
     run = Run(**{**run.__dict__, "requested_at": run.requested_at or time.time()})
     try:
         with store.writing() as connection:
+            if "answer" in run.arguments:
+                _refuse_late(connection, run)
             if run.exclusive:
                 _refuse_second(connection, run)
             if run.exclusive and not run.cycle:
                 _send_cycles_away(connection, run)
             connection.execute(table.insert().values(**run.__dict__))
             if run.origin != SCHEDULE:
-                detail = ", ".join(f"{name}: {value}" for name, value in run.arguments.items())
-                audit.write(connection, run.requested_by, run.origin, run.action, f"plan {run.plan}", f"run {run.id}. {detail}".strip())
+                audit.write(
+                    connection, run.requested_by, run.origin, run.action, f"plan {run.plan}", f"run {run.id}. {_detail(run)}".strip()
+                )
+            if "answer" in run.arguments:
+                told = f"{run.requested_by} answered: {run.arguments['answer']['told']}"
+                events.add(connection, run.id, [_warning(told, run.requested_at)])
     except IntegrityError as error:  # two machines at once, on PostgreSQL
-        raise _active(run, active(store, run.plan)) from error
+        raise _taken(run, active(store, run.plan)) from error
     except XdrError as error:
         audit.add(store, run.requested_by, run.origin, run.action, f"plan {run.plan}", error.sentence(), outcome="refused")
         raise
     return run
 
 
+def _detail(run: Run) -> str:
+    return ", ".join(f"{name}: {value['told'] if isinstance(value, Mapping) else value}" for name, value in run.arguments.items())
+
+
+def _warning(text: str, at: float) -> dict[str, Any]:
+    return {"kind": "message", "at": round(at, 3), "level": "warning", "text": text}
+
+
+def _refuse_late(connection: Connection, run: Run) -> None:
+    """Only the newest move of a plan asks."""
+    newest = connection.execute(_newest_move_of(run.plan)).mappings().first()
+    if not newest or newest["id"] != run.arguments["answer"]["of"]:
+        raise _late(run)
+
+
+def _late(run: Run) -> XdrError:
+    of = run.arguments["answer"]["of"]
+    what = f"run {of} does not ask any more: it was answered, or another run came after it"
+    return XdrError(what, where=f"plan {run.plan}", todo=f"xdr status {run.plan} shows what is so now", code="wrong_state")
+
+
 def _refuse_second(connection: Connection, run: Run) -> None:
     other = connection.execute(_active_of(run.plan)).mappings().first()
     if other:
-        raise _active(run, _run(other))
+        raise _taken(run, _run(other))
 
 
 def _active_of(plan: str) -> sa.Select[Any]:
     return sa.select(table).where(table.c.plan == plan, table.c.status != "ended", table.c.exclusive)
+
+
+def _taken(run: Run, other: Run | None) -> XdrError:
+    return _late(run) if "answer" in run.arguments else _active(run, other)
 
 
 def _active(run: Run, other: Run | None) -> XdrError:
@@ -151,6 +190,27 @@ def latest(store: Store, *, plan: str = "", limit: int = 50, cycles: bool = Fals
         return [_run(row) for row in connection.execute(wanted).mappings()]
 
 
+def newest_move(store: Store, plan: str) -> Run | None:
+    """The newest failback or rollback that did not only check."""
+    with store.reading() as connection:
+        row = connection.execute(_newest_move_of(plan)).mappings().first()
+    return _run(row) if row else None
+
+
+def _newest_move_of(plan: str) -> sa.Select[Any]:
+    moves = (table.c.plan == plan, table.c.action.in_(MOVES), sa.not_(table.c.check))
+    return sa.select(table).where(*moves).order_by(table.c.requested_at.desc()).limit(1)
+
+
+def answer_to(store: Store, run: Run) -> Run | None:
+    """The run that the answer to this one's question led to."""
+    moves = (table.c.plan == run.plan, table.c.action.in_(MOVES), table.c.requested_at > run.requested_at)
+    wanted = sa.select(table).where(*moves, table.c.arguments["answer"]["of"].as_string() == run.id)
+    with store.reading() as connection:
+        row = connection.execute(wanted).mappings().first()
+    return _run(row) if row else None
+
+
 def last_begun(store: Store, plan: str, action: str) -> float | None:
     """When the newest run of the action began, or was requested where it has not begun; None where there was none."""
     newest = sa.func.max(sa.func.coalesce(table.c.started_at, table.c.requested_at))
@@ -163,14 +223,6 @@ def handed(store: Store, run_id: str) -> None:
     """The queue has it."""
     with store.writing() as connection:
         connection.execute(table.update().where(table.c.id == run_id, table.c.handed_at.is_(None)).values(handed_at=time.time()))
-
-
-def lock(connection: Connection, run_id: str, by: str = "") -> str:
-    """Who has the run, which stays so until the transaction has ended. Raises LeaseLost where it is not the worker who asks."""
-    worker = str(connection.execute(sa.select(table.c.worker).where(table.c.id == run_id).with_for_update()).scalar_one())
-    if by and worker != by:
-        raise LeaseLost
-    return worker
 
 
 def _is_free(connection: Connection, run_id: str, worker: str) -> bool:
@@ -246,8 +298,9 @@ def abandon(store: Store, plan: str, dead: Callable[[str], bool]) -> list[str]:
     return [run.id for run in left]
 
 
-def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Run:
-    """Give the active run a message, ``stop`` or ``rollback``; the last one counts, but a rollback is not taken back.
+def send(store: Store, run_id: str, message: str, *, by: str, origin: str, told: str = "") -> Run:
+    """Give the active run a message, ``stop``, ``rollback`` or ``deadline``; the last one counts, but a rollback is not taken back,
+    and the deadline takes no message's place. ``told`` becomes an event of the run.
 
     A run that no worker has begun is stopped at once.
 
@@ -260,15 +313,19 @@ def send(store: Store, run_id: str, message: str, *, by: str, origin: str) -> Ru
             run = _run(connection.execute(sa.select(table).where(table.c.id == run_id).with_for_update()).mappings().one())
             if run.ended:
                 raise XdrError(f"run {run.id} ({run.action}) has ended already", where=f"plan {run.plan}", code="wrong_state")
-            if message == ROLLBACK and (run.action != "failback" or run.check):
+            if message in (ROLLBACK, DEADLINE) and (run.action != "failback" or run.check):
                 raise XdrError(
                     f"run {run.id} is a {run.action}, only a failback is rolled back", where=f"plan {run.plan}", code="wrong_state"
                 )
             if message == STOP and run.status == "queued":
                 connection.execute(table.update().where(table.c.id == run_id).values(**_ended(_never_begun(by))))
-            if run.message != ROLLBACK:
+            if message == DEADLINE and run.message:
+                return run
+            if not run.goes_back or (run.message, message) == (DEADLINE, ROLLBACK):
                 connection.execute(table.update().where(table.c.id == run_id).values(message=message, message_by=by))
-            audit.write(connection, by, origin, message, subject, "")
+            if told:
+                events.add(connection, run_id, [_warning(told, time.time())])
+            audit.write(connection, by, origin, message, subject, told)
     except XdrError as error:
         audit.add(store, by, origin, message, subject, error.sentence(), outcome="refused")
         raise

@@ -27,7 +27,7 @@ runs = Table(
     Column("ended_at", Float),
     Column("attempts", Integer, nullable=False),  # how often its playbook was launched
     Column("worker", Text, nullable=False),  # who holds it: nobody else may, while that worker's lease is there
-    Column("message", Text, nullable=False),  # "", stop, rollback
+    Column("message", Text, nullable=False),  # "", stop, rollback, deadline
     Column("message_by", Text, nullable=False),
     Column("exit_code", Integer),
     Column("code", Text, nullable=False),

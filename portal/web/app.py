@@ -37,6 +37,7 @@ ROUTES = [
     Route("/runs/{run}/stream", streams.of_run),
     Route("/runs/{run}/stop", runs.stop, methods=["POST"]),
     Route("/runs/{run}/rollback", runs.rollback, methods=["POST"]),
+    Route("/runs/{run}/answer", runs.answer, methods=["POST"]),
     Route("/sites", sites.overview),
     Route("/sites/test", sites.test, methods=["POST"]),
     Route("/audit", trail.overview),

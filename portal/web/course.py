@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..board import Board, Volume
+from ..cutover import Cutover
 from ..events import Event
 from ..store import Store, events
 
@@ -70,6 +71,7 @@ class Course:
         self.launches: list[Launch] = []
         self.record: Mapping[str, Any] = {}  # the newest that this run wrote
         self.owned: tuple[str | None, int] | None = None  # owner and epoch by those records
+        self.cutover = Cutover()
         self._lock = threading.Lock()
 
     def follow(self, store: Store, run_id: str) -> Course:
@@ -82,6 +84,9 @@ class Course:
 
     def add(self, event: Event) -> None:
         self.seq = event["seq"]
+        self.cutover.add(event)
+        if event["kind"] == "message" and not self.launches:
+            return  # what was said before the first launch
         if event["kind"] == "started" or not self.launches:
             self.launches.append(Launch(str(event.get("playbook", "")), event["at"]))
         self.launches[-1].add(event)

@@ -29,7 +29,8 @@ def _templates() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"size": units.size, "seconds": units.seconds, "since": units.since, "ago": ago, "lasted": lasted, "clock": clock}
+    made.filters |= {"size": units.size, "seconds": units.seconds, "since": units.since}
+    made.filters |= {"ago": ago, "lasted": lasted, "left": left, "clock": clock}
     made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role}
     return made
 
@@ -62,6 +63,11 @@ def lasted(begin: float) -> str:
     if hours:
         return f"{hours} h {minutes % 60} min"
     return f"{minutes} min {passed % 60} s" if minutes else f"{passed} s"
+
+
+def left(at: float) -> str:
+    """How long it is until then; xdr.js counts on."""
+    return lasted(2 * time.time() - at) if at > time.time() else "0 s"
 
 
 def page(visit: Visit, template: str, status: int = 200, **values: Any) -> HTMLResponse:

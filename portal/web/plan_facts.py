@@ -15,6 +15,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import 
 from .. import choices, status, units
 from ..choices import Active, Choice
 from ..plan_view import site_names
+from ..question import Question, question
 from ..store import observations, runs
 from ..store.accounts import Role
 from ..store.runs import Run
@@ -150,6 +151,14 @@ class PlanFacts:
 
     def choice(self, action: str) -> Choice | None:
         return next((one for one in self.choices if one.action == action), None)
+
+    @cached_property
+    def question(self) -> Question | None:
+        """What the plan's newest failback or rollback asks."""
+        if self.active:
+            return None
+        newest = runs.newest_move(self.desk.store, self.name)
+        return question(self.plan, newest, self.document, self.seen.at if self.seen else None, self.role)
 
     @property
     def what_now(self) -> str:

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
+from .. import windows
 from ..actions import asked, attested
 from ..choices import NEEDS, Choice
+from ..cutover import FAILBACK
 from ..store import runs
 from ..store.accounts import Role
 from .pages import page
@@ -44,9 +48,20 @@ def act(visit: Visit) -> Response:
         visit.note(choice.action, f"plan {facts.name}", refusal, "refused")
         return _page(visit, facts, refusal, status)
     try:
-        return _to_run(_begin(visit, facts, choice, check, attestation))
+        window = _window(visit, facts, choice)
+    except XdrError as error:
+        visit.note(choice.action, f"plan {facts.name}", error.sentence(), "refused")
+        return _page(visit, facts, error.sentence(), 400 if error.code == "usage" else 409)
+    try:
+        return _to_run(_begin(visit, facts, choice, check, attestation, window))
     except XdrError as error:
         return _page(visit, _facts(visit), error.sentence(), 409)
+
+
+def _window(visit: Visit, facts: PlanFacts, choice: Choice) -> Window | None:
+    """The window that was typed for a failback. Raises XdrError: usage, gate_refused."""
+    text = visit.form.get("until", "").strip()
+    return windows.window(text, time.time(), visit.desk.store, facts.name) if text and choice.action == FAILBACK else None
 
 
 def _refused(visit: Visit, choice: Choice, check: bool, attestation: str) -> tuple[str, int]:
@@ -61,13 +76,14 @@ def _refused(visit: Visit, choice: Choice, check: bool, attestation: str) -> tup
     return "", 0
 
 
-def _begin(visit: Visit, facts: PlanFacts, choice: Choice, check: bool, attestation: str) -> str:
+def _begin(visit: Visit, facts: PlanFacts, choice: Choice, check: bool, attestation: str, window: Window | None) -> str:
     """The id of the run. Raises XdrError: run_active, wrong_state."""
     store, by = visit.desk.store, visit.user.name
     if choice.message_to:
         return runs.send(store, choice.message_to, runs.ROLLBACK, by=by, origin=visit.origin).id
     word = attestation if choice.attest else ""
-    return runs.request(store, asked(choice.action, facts.name, by=by, origin=visit.origin, attestation=word, check=check)).id
+    wanted = asked(choice.action, facts.name, by=by, origin=visit.origin, attestation=word, check=check, window=window)
+    return runs.request(store, wanted).id
 
 
 def _to_run(run_id: str) -> Response:

@@ -10,12 +10,14 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from .. import units
+from .. import question, units
+from ..actions import asked
 from ..board import Volume
 from ..choices import Active, stop_refused
+from ..cutover import counting
 from ..store import events, runs
 from ..store.accounts import Role
-from ..store.runs import ROLLBACK, STOP, Run
+from ..store.runs import MOVES, ROLLBACK, STOP, Run
 from .course import Course
 from .environment import Plan
 from .lines import line
@@ -64,6 +66,41 @@ def rollback(visit: Visit) -> Response:
     return _send(visit, ROLLBACK)
 
 
+@allowed(Role.operator)
+def answer(visit: Visit) -> Response:
+    """Retry, skip or abort: a new run, if this one still asks."""
+    run, name = _run(visit), visit.form.get("answer", "")
+    try:
+        asked_for = _given(visit, run, name)
+    except XdrError as error:
+        visit.note(f"answer {name}"[:64], f"run {run.id} of plan {run.plan}", error.sentence(), "refused")
+        return _page(visit, run, error.sentence(), 400 if error.code == "usage" else 409)
+    try:
+        return _to(runs.request(visit.desk.store, asked_for).id)
+    except XdrError as error:
+        return _page(visit, _run(visit), error.sentence(), 409)
+
+
+def _given(visit: Visit, run: Run, name: str) -> Run:
+    """The run that the answer leads to. Raises XdrError: usage, wrong_state, gate_refused."""
+    facts = _facts(visit, run)
+    asks = facts.question if facts else None
+    if asks is None or asks.run.id != run.id:
+        raise XdrError(f"run {run.id} asks nothing, or does not any more", where=f"plan {run.plan}", code="wrong_state")
+    given = question.given(asks, name, visit.form.get("reason", ""))
+    action = next(one.action for one in asks.answers if one.name == name)
+    return asked(action, run.plan, by=visit.user.name, origin=visit.origin, answer=given)
+
+
+def _facts(visit: Visit, run: Run) -> PlanFacts | None:
+    plan = visit.desk.inventory.plans.get(run.plan)
+    return PlanFacts(visit.desk, plan, visit.user.role) if plan else None
+
+
+def _to(run_id: str) -> Response:
+    return RedirectResponse(f"/runs/{quote(run_id, safe='')}", 303)
+
+
 def _send(visit: Visit, message: str) -> Response:
     run = _run(visit)
     refusal = stop_refused(run, visit.user.role) if message == STOP else _rollback_refused(visit, run)
@@ -74,7 +111,7 @@ def _send(visit: Visit, message: str) -> Response:
         runs.send(visit.desk.store, run.id, message, by=visit.user.name, origin=visit.origin)
     except XdrError as error:
         return _page(visit, _run(visit), error.sentence(), 409)
-    return RedirectResponse(f"/runs/{quote(run.id, safe='')}", 303)
+    return _to(run.id)
 
 
 def _rollback_refused(visit: Visit, run: Run) -> str:
@@ -85,7 +122,7 @@ def _rollback_refused(visit: Visit, run: Run) -> str:
         return "Traffic may have moved already, clients may have written there: the failback goes forward only"
     if not active.can_go_back:
         return f"Only a failback is rolled back; this is a {run.action}" + " that only checks" * run.check
-    if run.message == ROLLBACK:
+    if run.goes_back:
         return f"The run is being rolled back, as {run.message_by} asked"
     return "" if visit.user.role >= Role.operator else f"It takes the role {Role.operator.label}"
 
@@ -102,6 +139,7 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
     last = events.last(store, run.id)
     log = [line(event) for event in events.after(store, run.id, max(0, last - LINES), limit=LINES)] if with_log else []
     plan = visit.desk.inventory.plans.get(run.plan)
+    facts = _facts(visit, run)
     course = visit.desk.courses.of(store, run.id)
     return page(
         visit,
@@ -114,7 +152,11 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         last=log[-1].seq if log else 0,
         missing=max(0, last - LINES),
         outcome=outcome(run),
-        facts=PlanFacts(visit.desk, plan, visit.user.role) if plan else None,
+        facts=facts,
+        question=facts.question if facts and facts.question and facts.question.run.id == run.id else None,
+        answered=runs.answer_to(store, run) if run.ended and run.action in MOVES else None,
+        deadline=counting(run, plan["failback"]["deadline"], course.cutover) if plan else None,
+        downtime=plan["failback"]["deadline"] if plan else None,
         stop_refused=stop_refused(run, visit.user.role),
         rollback_refused=_rollback_refused(visit, run),
         refusal=refusal,

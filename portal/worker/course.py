@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..results import ON_FROM_THERE
-from ..store.runs import ROLLBACK, STOP, Run
+from ..store.runs import DEADLINE, ROLLBACK, STOP, Run
 
 KILLED_MOST = 3  # how often ansible-playbook may be killed
 OVERTAKEN = "changed_since"  # the claim was refused: nothing was done, and the gate has to look anew
@@ -52,7 +52,7 @@ def _broken_off(run: Run, results: Sequence[Result | None], last: Result | None)
         return Ended({**last, "action": run.action})
     if len(results) >= LAUNCHED_MOST:
         return Ended(_result(run, "gave_up", f"the run was launched {len(results)} times and broken off each time. {ON_FROM_THERE}", last))
-    if run.message == ROLLBACK and not _refused(results):
+    if run.goes_back and not _refused(results):
         return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
     if any(one and _left_open(one) and not _offered(one) for one in results) and not _refused(results):
         return Launch(ROLLBACK, "the move is undone, as a host did not answer in the middle", heeds=False)
@@ -69,9 +69,9 @@ def _ended_by_itself(run: Run, results: Sequence[Result | None], last: Result) -
             return Launch(run.action, f"a rollback is not possible any more, the {run.action} goes on: {last['error']}", heeds=False)
         failed = next((one for one in results if one and _left_open(one)), None)
         return Ended(_undone(failed, last) if failed and not run.message else _rolled_back(run, last))
-    if run.message == ROLLBACK and last["exit_code"] == 0:
+    if run.goes_back and last["exit_code"] == 0:
         return Ended({**last, "reason": f"the rollback that {run.message_by} asked for came too late"})
-    if run.message == ROLLBACK and not _refused(results):
+    if run.goes_back and not _refused(results) and not (run.message == DEADLINE and _offered(last)):
         return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
     if _left_open(last) and not run.message and not any(one and _left_open(one) for one in results[:-1]):
         return _after_a_lost_host(last)
@@ -94,7 +94,8 @@ def _after_a_lost_host(last: Result) -> Launch:
 
 
 def _offered(result: Result) -> bool:
-    return "offer" in result["view"]["run"]["phases"]
+    view = result.get("view") or {}
+    return "offer" in (view.get("run") or {"phases": ()})["phases"]
 
 
 def _undone(failed: Result, last: Result) -> Result:
@@ -114,6 +115,10 @@ def _refused(results: Sequence[Result | None]) -> bool:
 def _rolled_back(run: Run, last: Result) -> Result:
     if last["exit_code"]:
         return {**last, "action": run.action, "error": f"the rollback that {run.message_by} asked for did not end well: {last['error']}"}
+    if run.message == DEADLINE:
+        rest = "so the failback was rolled back: the services run on the DR site again, and no write was lost"
+        error = f"{run.message_by} passed before the hand-over, {rest}"
+        return {**last, "action": run.action, "exit_code": 2, "code": "deadline_passed", "error": error}
     reason = f"the failback was rolled back, as {run.message_by} asked: the services run on the DR site"
     return {**last, "action": run.action, "code": "rolled_back", "reason": reason}
 

@@ -13,16 +13,19 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
 from .. import actions, plan_view
 from .. import runs as folders
+from ..cutover import FAILBACK, Cutover, counting, gathered
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
@@ -42,12 +45,10 @@ log = logging.getLogger("xdr.worker")
 def requested(run: Run, inventory: Path) -> RunRequest:
     """The launch of a run's playbook. Raises XdrError for an environment that is not there or has a plan that is invalid."""
     plan = "" if run.plan == actions.ALL_PLANS else run.plan
-    if plan:
-        plan_view.one_plan(plan, inventory)
-    else:
-        plan_view.all_plans(inventory)
+    found = plan_view.one_plan(plan, inventory) if plan else plan_view.all_plans(inventory)
     attestation, point = (run.arguments.get(name, "") for name in ("attestation", "recovery_point"))
-    return actions.request(run.action, plan, inventory, attestation=attestation, point=point, check=run.check)
+    wanted = actions.request(run.action, plan, inventory, attestation=attestation, point=point, check=run.check)
+    return replace(wanted, downtime=found["failback"]["deadline"]) if run.action == FAILBACK and not run.check else wanted
 
 
 def launch_id(run: Run, attempt: int) -> str:
@@ -134,6 +135,7 @@ class _Execution:
         self._by, self._run = executor, run
         self._keep = of_interest(run)
         self.newest: RunResult | None = None  # of the last launch, if that was made here
+        self._cutover = Cutover()
 
     def whole(self) -> Result:
         """Raises Leaving."""
@@ -160,6 +162,9 @@ class _Execution:
             self._settle(run)
             if number == 0 and run.attempts:
                 self._catch_up(run)
+                self._cutover = self._by.patiently(lambda: gathered(self._by.store, self._run.id))
+            if run.attempts and self._by.patiently(self._overdue):  # before the first launch its gate refuses
+                continue
             results = [self._result(run, attempt) for attempt in range(1, run.attempts + 1)]
             step = next_step(run, results)
             if isinstance(step, Ended):
@@ -197,6 +202,21 @@ class _Execution:
             missed = [_marked(event) for event in told[stored:]]
             self._by.patiently(lambda: events.append(self._by.store, run.id, missed, by=self._by.worker))
 
+    def _overdue(self) -> bool:
+        """Whether the deadline of a failback has passed just now, which is the run's message from here on."""
+        run = self._run
+        if run.action != FAILBACK or run.message:
+            return False
+        due = counting(run, self._downtime, self._cutover)
+        if due is None or time.time() < due.at:
+            return False
+        by, told = f"the deadline ({clock(due.at)})", f"the deadline has passed before the hand-over, it was {due.told}"
+        return bool(runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=told).message)
+
+    @cached_property
+    def _downtime(self) -> float | None:
+        return self._by.prepare(self._run, self._by.inventory).downtime
+
     def _tell(self, text: str) -> None:
         event = {"kind": "message", "level": "warning", "at": round(time.time(), 3), "text": text}
         self._by.patiently(lambda: events.append(self._by.store, self._run.id, [event], by=self._by.worker))
@@ -208,19 +228,25 @@ class _Execution:
         attempt = self._by.patiently(lambda: runs.begin(self._by.store, run.id, self._by.worker, kept))
         if not attempt:
             return
-        other = step.action != run.action
-        wanted = self._by.prepare(replace(run, action=step.action, arguments={} if other else run.arguments), self._by.inventory)
-        wanted = replace(wanted, run_id=launch_id(run, attempt))
+        arguments = self._arguments(run, step)
+        wanted = self._by.prepare(replace(run, action=step.action, arguments=arguments), self._by.inventory)
+        wanted = replace(actions.decided(wanted, arguments), run_id=launch_id(run, attempt))
         stop = threading.Event()
         with Ledger(self._by.store, run.id, self._by.worker, self._by.ending) as ledger, self._listening(step.heeds, stop):
 
             def on_event(event: Event) -> None:
+                self._cutover.add(event)
                 if self._keep(event):
                     ledger.add(_marked(event))
                     if self._by.on_event:
                         self._by.on_event(event)
 
             self.newest = actions.execute(wanted, on_event, stop)
+
+    def _arguments(self, run: Run, step: Launch) -> Mapping[str, Any]:
+        if step.action == run.action:
+            return run.arguments
+        return {"before_offer": True} if run.message == runs.DEADLINE else {}
 
     @contextlib.contextmanager
     def _listening(self, heeds: bool, stop: threading.Event) -> Iterator[None]:
@@ -233,19 +259,20 @@ class _Execution:
                     stop.set()
                     return
 
-        for asked in (self._by.ending.is_set, *[self._message] * heeds):
+        for asked in (self._by.ending.is_set, *[self._is_told] * heeds):
             threading.Thread(target=until, args=(asked,), name=f"stop-{self._run.id}", daemon=True).start()
         try:
             yield
         finally:
             over.set()
 
-    def _message(self) -> str:
+    def _is_told(self) -> bool:
+        """Whether the launch is to end: for a message, or for the deadline, which becomes one."""
         try:
-            return runs.message(self._by.store, self._run.id)
+            return bool(runs.message(self._by.store, self._run.id)) or self._overdue()
         except Exception as error:  # it is asked again in a moment
             log.warning("the store does not answer: %s", error)
-            return ""
+            return False
 
 
 def _result_of(folder: Path) -> Result | None:

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +295,7 @@ def listener(url: str) -> Iterator[None]:
 
 
 def test_a_health_check_never_passes(luck: Luck) -> None:
-    """The plan's policy is to hold, and an operator rolls back."""
+    """The plan's policy is to hold: an operator is asked, and aborts."""
     luck.ready()
     with luck.edited(lambda plan: plan["failback"].update(on_failed_health="hold")):
         with luck.impostor("primary", "cart", HANGS):
@@ -302,21 +303,47 @@ def test_a_health_check_never_passes(luck: Luck) -> None:
         assert "fra-hv1: cart: http http://" in failed.sentence
         assert "did not pass (Connection refused); the deadline was 3 s" in failed.sentence
         assert "The plan is HALTED" in failed.sentence
-        assert "run failback again, or rollback" in failed.sentence
+        assert "It asks: retry, skip or abort" in failed.sentence
         status = luck.status()
         assert (status["state"], status["owner"]) == ("HALTED", "primary")
-        luck.run("rollback")
+        asks = status["question"]
+        assert (asks["run"], asks["recommended"]) == (failed.document["run_id"], "retry")
+        assert {place["site"]: len(place["running"]) for place in asks["where"]} == {"frankfurt": 5, "amsterdam": 0}  # no frontend yet
+        luck.answer(failed, "abort")
         status = undone(luck)
         assert ("cart", "before-rollback") in recovery_points(status, "fra-hv1")
+        assert status["question"] is None
+        late = luck.answer(failed, "retry", code=12)
+        assert "asks nothing, or does not any more" in late.sentence
 
 
-def test_a_held_failback_is_finished_when_mended(luck: Luck) -> None:
+def test_a_held_failback_is_finished_by_answers(luck: Luck) -> None:
+    """A retry fails as the failback did; a person who knows that the check may be left out says why."""
     luck.ready()
     with luck.edited(lambda plan: plan["failback"].update(on_failed_health="hold")):
         with luck.impostor("primary", "cart", HANGS):
-            luck.run("failback", code=2)
-        os.kill(luck.pid_of("primary", "cart"), signal.SIGTERM)
-        luck.run("failback")
+            failed = luck.run("failback", code=2)
+            again = luck.answer(failed, "retry", code=2)
+            assert luck.xdr("run", "show", again.document["run_id"]).document["question"]["recommended"] == "abort"
+            luck.answer(again, "skip", code=5)
+            done = luck.answer(again, "skip", "--reason", "nobody needs the cart tonight")
+        told = luck.xdr("run", "show", done.document["run_id"]).document
+        assert told["arguments"]["answer"]["reason"] == "nobody needs the cart tonight"
         assert luck.status()["state"] == "FAILED_BACK"
         luck.stage = "moved"
         luck.serves("primary")
+    os.kill(luck.pid_of("primary", "cart"), signal.SIGTERM)
+    luck.run("start")
+
+
+def test_the_deadline_passes_before_the_hand_over(luck: Luck) -> None:
+    luck.ready()
+    with luck.edited(lambda plan: plan["failback"].update(deadline="1s")):
+        failed = luck.run("failback", code=2)
+    told = luck.xdr("run", "show", failed.document["run_id"]).document
+    assert (told["code"], told["message"], told["attempts"]) == ("deadline_passed", "deadline", 2)
+    assert "passed before the hand-over, so the failback was rolled back" in failed.sentence
+    undone(luck)
+    refused = luck.run("failback", "--until", datetime.now().isoformat(), code=10)
+    assert "less" in refused.sentence
+    assert "for a rollback (measured" in refused.sentence

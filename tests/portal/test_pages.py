@@ -6,17 +6,23 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from httpx2 import Response
 from starlette.routing import Route
 
 from portal.store import accounts, audit, observations, runs
 from portal.store.accounts import Role
-from portal.units import since
+from portal.store.runs import Run
+from portal.units import seconds, since
 from portal.web.app import create_app
 from portal.web.headers import POLICY
-from tests.support.portal import INVENTORY, VOLUMES, Portal, bytes_of, ended, failback, resource, result, seen, timed
+from tests.support.portal import INVENTORY, VOLUMES, Portal, bytes_of, ended, failback, plan, resource, result, seen, timed
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
 
@@ -471,3 +477,155 @@ def test_a_session_that_was_removed_with_its_user_is_over(portal: Portal) -> Non
     assert client.get("/").status_code == 200
     accounts.remove(portal.store, "vera")
     assert client.get("/").status_code == 303
+
+
+# -- a question ------------------------------------------------------------------------------------------------
+
+OPEN, DONE = {"intent": 1.0, "done": None}, {"intent": 1.0, "done": 2.0}
+PHASES = {"start_instances/application": DONE, "health_checks/application": OPEN}
+
+
+def halted(portal: Portal, phases: Mapping[str, Any] = PHASES, action: str = "failback") -> Run:
+    """A failback that is held after the hand-over, at what is given, and the sites read since."""
+    run = portal.request(action)
+    for batch in failback("health_checks"):
+        portal.tell(run, timed(batch))
+    portal.finish(run, exit_code=2, error="fra-hv1: cart did not pass", state="HALTED")
+    marks = {"id": run.id, "action": "failback", "plan_hash": plan()["hash"], "phases": phases, "attempt": 7, "started": 1.0, "ended": None}
+    portal.see(**seen("HALTED", "primary", run=marks))
+    return run
+
+
+def answered(portal: Portal, run: Run, answer: str, role: Role = Role.operator, **fields: str) -> Response:
+    client = portal.client(role)
+    return client.post(f"/runs/{run.id}/answer", data=portal.form(client, answer=answer, **fields))
+
+
+def test_a_halted_failback_asks_on_its_page_and_on_the_plan_s(portal: Portal) -> None:
+    run = halted(portal)
+    for path in (f"/runs/{run.id}", "/plans/webshop"):
+        page = " ".join(text(portal, path).split())
+        assert "It asks: retry, skip or abort?" in page
+        assert "Recommended: only health checks failed, all that was started runs in frankfurt: they may pass by now." in page
+        assert page.count(f'action="/runs/{run.id}/answer"') == 3
+        assert "nothing runs" in page
+        assert "Read from the sites</dt><dd><time" in page
+        assert "Why may they be left out? This is kept for good." in page
+    assert "It takes the role operator" in text(portal, f"/runs/{run.id}", Role.viewer)
+
+
+def test_what_is_not_safe_is_disabled_with_the_reason(portal: Portal) -> None:
+    run = halted(portal, {**PHASES, "start_instances/application": OPEN})
+    page = text(portal, f"/runs/{run.id}")
+    assert '<button type="submit" name="answer" value="skip" disabled' in page
+    assert "⊘ A start is never skipped: what does not run serves nobody." in page
+    answer = answered(portal, run, "skip", reason="because")
+    assert answer.status_code == 409
+    assert "skip is refused. A start is never skipped" in answer.text
+    assert audit.latest(portal.store, 1)[0].outcome == "refused"
+
+
+def test_a_skip_needs_a_reason_and_keeps_it(portal: Portal) -> None:
+    run = halted(portal)
+    for reason in ("", "  ", "x" * 501, "{{ lookup('pipe', 'id') }}"):
+        assert answered(portal, run, "skip", reason=reason).status_code == 400
+    assert answered(portal, run, "nonsense").status_code == 400
+    assert runs.newest_move(portal.store, "webshop") == runs.get(portal.store, run.id)
+    led = answered(portal, run, "skip", reason=f"the page is gone {HOSTILE[:24]}")
+    new = runs.newest_move(portal.store, "webshop")
+    assert new
+    assert (led.status_code, led.headers["Location"]) == (303, f"/runs/{new.id}")
+    assert (new.action, new.requested_by, new.arguments["answer"]["skips"]) == ("failback", "otto", ["application"])
+    page = text(portal, f"/runs/{new.id}")
+    assert "the page is gone &lt;script&gt;" in page
+    assert "otto answered: skip" in page
+    assert "otto answered" in text(portal, f"/runs/{run.id}")
+    assert "without the health checks of application. Reason: the page is gone" in audit.latest(portal.store, 1)[0].detail
+
+
+def test_a_second_answer_and_one_to_what_is_asked_no_more_are_refused(portal: Portal) -> None:
+    run = halted(portal)
+    assert answered(portal, run, "abort").status_code == 303
+    new = runs.newest_move(portal.store, "webshop")
+    assert new
+    assert new.action == "rollback"
+    for _ in range(2):
+        second = answered(portal, run, "abort")
+        assert second.status_code == 409
+        assert "asks nothing, or does not any more" in second.text
+        portal.finish(new)
+        portal.see(**seen("REVERSING", "dr"))
+    assert "It asks" not in text(portal, f"/runs/{run.id}")
+    assert len(runs.latest(portal.store)) == 2
+
+
+def test_two_answers_at_once_meet_in_the_store(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = halted(portal)
+    newest = runs.get(portal.store, run.id)
+    assert answered(portal, run, "retry").status_code == 303
+    monkeypatch.setattr("portal.web.plan_facts.runs.active", lambda store, plan: None)
+    monkeypatch.setattr("portal.web.plan_facts.runs.newest_move", lambda store, plan: newest)
+    second = answered(portal, run, "retry")
+    assert second.status_code == 409
+    assert "does not ask any more" in second.text
+
+
+def test_nothing_is_said_to_run_anywhere_before_the_sites_were_read(portal: Portal) -> None:
+    run = portal.request("failback")
+    portal.finish(run, exit_code=2, error="it stopped", state="FAILING_BACK")
+    page = text(portal, f"/runs/{run.id}")
+    assert "not since the run ended" in page
+    assert "RUNNING" not in page
+    assert answered(portal, run, "abort").status_code == 409
+
+
+LIMIT = seconds(plan()["failback"]["deadline"])
+
+# -- a deadline ------------------------------------------------------------------------------------------------
+
+
+def begin(portal: Portal, until: str, **fields: str) -> Response:
+    client = portal.client()
+    return client.post("/plans/webshop/failback", data=portal.form(client, until=until, **fields))
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() + seconds).isoformat()
+
+
+def test_the_page_of_a_failback_tells_how_long_it_has_left(portal: Portal) -> None:
+    assert begin(portal, at(3600)).status_code == 303
+    run = runs.latest(portal.store)[0]
+    runs.begin(portal.store, run.id, "here-1")
+    assert run.arguments["window"]["rollback"] == 300
+    page = text(portal, f"/runs/{run.id}")
+    assert f'data-until="{run.arguments["window"]["until"] - 300}">5' in page
+    assert "less 5 min for a rollback (assumed, as no rollback and no start of this plan was measured yet)" in page
+    batches = list(failback())
+    for batch in batches[:6]:
+        portal.tell(run, timed(batch))
+    page = text(portal, f"/runs/{run.id}")
+    assert f"failback.deadline ({LIMIT}) from the stop of the first service" in page  # which is earlier
+    for batch in batches[6:15]:
+        portal.tell(run, timed(batch))
+    page = text(portal, f"/runs/{run.id}")
+    assert "The hand-over has begun: no deadline rolls back any more" in page
+    assert "data-until" not in page
+
+
+def test_without_a_window_the_plan_s_own_deadline_is_told(portal: Portal) -> None:
+    assert begin(portal, "").status_code == 303
+    run = runs.latest(portal.store)[0]
+    assert "window" not in run.arguments
+    assert f"Rolls back by itself {LIMIT} after the stop of the first service" in text(portal, f"/runs/{run.id}")
+
+
+@pytest.mark.parametrize(
+    ("until", "status", "says"), [("soon", 400, "expected a time such as 05:00"), (at(200), 409, "has passed already")]
+)
+def test_a_window_that_is_none(portal: Portal, until: str, status: int, says: str) -> None:
+    answer = begin(portal, until)
+    assert answer.status_code == status
+    assert says in answer.text
+    assert runs.latest(portal.store) == []
+    assert audit.latest(portal.store, 1)[0].outcome == "refused"

@@ -27,6 +27,7 @@ TABLE = {
     ("GET", "/runs/{run}/stream"): Role.viewer,
     ("POST", "/runs/{run}/stop"): Role.operator,
     ("POST", "/runs/{run}/rollback"): Role.operator,
+    ("POST", "/runs/{run}/answer"): Role.operator,
     ("GET", "/sites"): Role.viewer,
     ("POST", "/sites/test"): Role.operator,
     ("GET", "/audit"): Role.dr_admin,

@@ -85,8 +85,15 @@ class Luck:
         return Done(done.returncode, done.stderr, json.loads(done.stdout))
 
     def run(self, action: str, *options: str, code: int = 0, **environment: str) -> Done:
+        return self._ran(action, PLAN, *options, code=code, **environment)
+
+    def answer(self, of: Done, answer: str, *options: str, code: int = 0) -> Done:
+        """To what that run asks."""
+        return self._ran("answer", str(of.document["run_id"]), answer, *options, code=code)
+
+    def _ran(self, action: str, *words: str, code: int, **environment: str) -> Done:
         self.state = ""
-        done = self.xdr("run", action, PLAN, *options, **environment)
+        done = self.xdr("run", action, *words, **environment)
         assert done.code == code, f"{action} ended with {done.code}, not {code}: {done.sentence}\n{done.said}"
         assert done.document["exit_code"] == code
         if code:

@@ -113,6 +113,11 @@ class Tiny:
     def wakes(self, name: str = "failback") -> None:
         (self.folder / f"{name}.nap").unlink(missing_ok=True)
 
+    def hands_over(self) -> None:
+        """Its failback works in the step in which ownership is handed over."""
+        file = self.folder / "playbooks" / "failback.yml"
+        file.write_text(file.read_text().replace("name: two |", "name: hand_over |"))
+
     def refuses(self, name: str = "failback") -> None:
         (self.folder / f"{name}.refuse").touch()
 

@@ -220,6 +220,73 @@ def test_a_run_that_begins_while_it_is_stopped_either_begins_or_ends(store: Stor
             assert (begun.result() == 0) == runs.get(store, f"r{number}").ended
 
 
+def answering(of: str, number: int) -> Run:
+    answer = {"of": of, "answer": "skip", "skips": ["web"], "reason": "it is wrong", "told": f"skip to what run {of} asked"}
+    return run(number, arguments={"answer": answer})
+
+
+def test_an_answer_is_an_event_of_the_run_that_it_leads_to_and_the_second_comes_too_late(store: Store) -> None:
+    failed = {"exit_code": 2, "code": "", "error": "no"}
+    runs.request(store, run(1))
+    with pytest.raises(XdrError, match="run r1 does not ask any more") as late:
+        runs.request(store, answering("r1", 2))  # it has not ended yet
+    assert late.value.code == "wrong_state"
+    runs.finish(store, "r1", failed)
+    assert runs.newest_move(store, "webshop") == runs.get(store, "r1")
+    runs.request(store, run(2, action="replicate"))
+    runs.finish(store, "r2", failed)  # asks nothing, and hides nothing
+
+    runs.request(store, answering("r1", 3))
+    [told] = events.after(store, "r3")
+    assert (told["kind"], told["text"]) == ("message", "ann answered: skip to what run r1 asked")
+    assert audit.latest(store, 1)[0].detail == "run r3. answer: skip to what run r1 asked"
+    assert runs.answer_to(store, runs.get(store, "r1")) == runs.get(store, "r3")
+    for ended in (False, True):
+        if ended:
+            runs.finish(store, "r3", failed)
+        with pytest.raises(XdrError) as late:
+            runs.request(store, answering("r1", 4))
+        assert late.value.code == "wrong_state"
+        assert audit.latest(store, 1)[0].outcome == "refused"
+    runs.request(store, answering("r3", 4))
+    assert runs.answer_to(store, runs.get(store, "r2")) is None
+
+
+def test_of_many_answers_at_once_one_counts(store: Store) -> None:
+    runs.request(store, run(0))
+    runs.finish(store, "r0", {"exit_code": 2, "code": "", "error": "no"})
+
+    def ask(number: int) -> str:
+        try:
+            return runs.request(store, answering("r0", number)).id
+        except XdrError as error:
+            return error.code
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(ask, range(1, 9)))
+    assert sorted(outcomes)[1:] == ["wrong_state"] * 7
+
+
+@pytest.mark.parametrize(
+    ("messages", "last"),
+    [
+        (["deadline"], "deadline"),
+        (["deadline", "stop"], "deadline"),
+        (["deadline", "rollback"], "rollback"),  # a person's, also after the hand-over
+        (["stop", "deadline"], "stop"),
+        (["rollback", "deadline"], "rollback"),
+    ],
+)
+def test_the_deadline_as_a_message(store: Store, messages: list[str], last: str) -> None:
+    runs.request(store, run())
+    runs.begin(store, "r1", "w")
+    for message in messages:
+        runs.send(store, "r1", message, by=message, origin="x", told="it passed" if message == "deadline" else "")
+    assert (runs.get(store, "r1").message, runs.get(store, "r1").message_by) == (last, last)
+    told = [event["text"] for event in events.after(store, "r1")]
+    assert told == ["it passed"] * (messages[0] == "deadline")
+
+
 def test_runs_of_the_dead_are_abandoned(store: Store) -> None:
     runs.request(store, run(1))
     assert runs.abandon(store, "webshop", bool) == []  # it waits for a worker

@@ -22,6 +22,7 @@ GOOD, FAILED, STOPPED, KILLED = result(), result(exit_code=2), result(exit_code=
 UNDONE, CLOSED = result("rollback"), result("rollback", 10, code="gate_refused")
 LOST = result(exit_code=4, view={"run": {"phases": {"stop_services/shop": {}, "verify": {}}}})  # a host broke off before the offer
 OFFERED = result(exit_code=4, view={"run": {"phases": {"verify": {}, "offer": {}}}})
+HELD = result(exit_code=2, view={"run": {"phases": {"offer": {}, "health_checks/shop": {}}}})
 OVERTAKEN, LATE = result(exit_code=2, code="changed_since"), result("rollback", 2, code="changed_since")
 
 
@@ -47,6 +48,12 @@ OVERTAKEN, LATE = result(exit_code=2, code="changed_since"), result("rollback", 
         ("", [LOST, CLOSED, None], "failback", False),
         ("", [OFFERED], "failback", True),
         ("", [LOST, CLOSED], "failback", False),
+        ("deadline", [STOPPED], "rollback", False),
+        ("deadline", [None], "rollback", False),
+        ("deadline", [FAILED], "rollback", False),
+        ("deadline", [LOST], "rollback", False),
+        ("deadline", [STOPPED, LATE], "rollback", False),
+        ("deadline", [STOPPED, CLOSED], "failback", False),  # it was handed over at that moment
     ],
 )
 def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bool) -> None:
@@ -84,6 +91,12 @@ def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bo
         ("rollback", [GOOD], 0, "", "came too late"),
         ("rollback", [STOPPED, CLOSED, GOOD], 0, "", "came too late"),
         ("rollback", [STOPPED, CLOSED, FAILED], 2, "", "It failed"),
+        ("deadline", [STOPPED, UNDONE], 2, "deadline_passed", "alice passed before the hand-over, so the failback was rolled back"),
+        ("deadline", [STOPPED, result("rollback", 2)], 2, "", "the rollback that alice asked for did not end well: It failed"),
+        ("deadline", [STOPPED, CLOSED, GOOD], 0, "", "came too late"),
+        ("deadline", [STOPPED, CLOSED, FAILED], 2, "", "It failed"),
+        ("deadline", [GOOD], 0, "", "came too late"),
+        ("deadline", [HELD], 2, "", "It failed"),  # after the hand-over it halts
     ],
 )
 def test_it_has_ended(message: str, results: list[Any], exit_code: int, code: str, says: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
 from portal import runs as folders
-from portal.actions import execute
+from portal.actions import decided, execute
 from portal.processes import Process
-from portal.store import Store, events, runs, workers
+from portal.runs import RunRequest
+from portal.store import Store, audit, events, runs, workers
 from portal.store.runs import Run
 from portal.worker import slot
 from portal.worker.worker import run_one
@@ -146,6 +149,65 @@ def test_a_rollback_while_it_works(tiny: Tiny, store: Store, refused: bool) -> N
         assert done.error == "the rollback that bob asked for did not end well: It is not to be"
     else:
         assert (done.code, done.error, "as bob asked" in done.result["reason"]) == ("rolled_back", "", True)
+
+
+def soon(seconds: float) -> Window:
+    """A window whose deadline is that far away."""
+    return Window(time.time() + seconds + 60, 60, "measured")
+
+
+def test_the_deadline_passes_while_a_long_step_runs(tiny: Tiny, store: Store) -> None:
+    tiny.naps()
+    run = tiny.asks(store, window=soon(4))
+    thread = lent(tiny, store, run)
+    child = works(tiny, run)
+    done = ended(store, run, 90)
+    thread.join()
+    assert (child.alive, tiny.left()) == (False, set())
+    found = told(store, run)
+    assert launches(found) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
+    assert (done.exit_code, done.code, done.message) == (2, "deadline_passed", "deadline")
+    assert "passed before the hand-over, so the failback was rolled back" in done.error
+    assert "the deadline has passed before the hand-over, it was " in str(found)
+    assert "less 1 min for a rollback (measured)" in str(found)
+    assert audit.latest(store, 1)[0].action == "deadline"
+
+
+def test_a_deadline_that_passes_while_no_worker_lives(tiny: Tiny, store: Store) -> None:
+    """The next one rolls back, and does not launch the failback again first."""
+    tiny.naps()
+    run = tiny.asks(store, window=soon(6))
+    with tiny.working() as worker:
+        works(tiny, run)
+        worker.kill()
+        worker.wait(10)
+    wait_until(lambda: time.time() > run.arguments["window"]["until"] - 60, "the deadline has passed", 20)
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert launches(told(store, run)) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
+    assert (done.exit_code, done.code) == (2, "deadline_passed")
+
+
+def test_after_the_hand_over_no_deadline_rolls_back(tiny: Tiny, store: Store) -> None:
+    tiny.hands_over()
+    tiny.naps()
+    run = tiny.asks(store, window=soon(4))
+    thread = lent(tiny, store, run)
+    works(tiny, run)
+    wait_until(lambda: time.time() > run.arguments["window"]["until"] - 59, "the deadline has passed", 20)
+    tiny.wakes()
+    done = ended(store, run)
+    thread.join()
+    assert (done.exit_code, done.message, launches(told(store, run))) == (0, "", [(run.id, "failback")])
+
+
+def test_what_was_decided_reaches_the_playbook() -> None:
+    wanted = RunRequest("failback", "shop", "failback.yml", Path("i"), Path("v"), extra_vars={"plan": "shop"})
+    answer = {"of": "r", "answer": "skip", "skips": ["web"], "reason": "it is wrong", "told": ""}
+    window = Window(9.0, 3.0, "measured").to_json()
+    made = decided(wanted, {"answer": answer, "window": window, "before_offer": True}).extra_vars
+    skip = {"xdr_skip_checks": ["web"], "xdr_skip_reason": "it is wrong"}
+    assert made == {"plan": "shop", "xdr_window": window, **skip, "xdr_before_offer": True}
+    assert decided(wanted, {"answer": {**answer, "skips": []}}) == wanted
 
 
 def test_ansible_playbook_killed_is_launched_again(tiny: Tiny, store: Store) -> None:
