@@ -181,6 +181,51 @@ def test_a_failback_that_fails_and_is_asked_to_roll_back(page: Page, portal: Por
     shot(page, "plan-halted", scheme)
 
 
+def test_a_halted_failback_asks_and_is_answered(page: Page, portal: Portal, scheme: str) -> None:
+    run = portal.halts()
+    login(page, Role.operator)
+    page.goto(f"/runs/{run.id}")
+    expect(page.locator("#question")).to_contain_text("Recommended: only health checks failed")
+    shot(page, "run-asks-whole", scheme, whole=True)
+    page.goto(f"/plans/{PLAN}")
+    page.get_by_label("Why may they be left out?").fill("the check asks for a page that is gone")
+    shot(page, "plan-asks", scheme)
+    shot(page, "plan-asks-whole", scheme, whole=True)
+    found = observations.get(portal.store, observations.of_plan(PLAN))
+    assert found
+    assert found.document
+    portal.see(**{**found.document, "unreachable": ["ams-hv1"]})
+    expect(page.locator("#question")).to_contain_text("ams-hv1 did not answer, and neither way goes without that")
+    expect(page.locator("#question .facts")).to_contain_text("unknown")
+    assert page.get_by_label("Why may they be left out?").input_value() == "the check asks for a page that is gone"
+    shot(page, "plan-asks-silent", scheme)
+    page.get_by_role("button", name="Skip").click()
+    page.wait_for_url("**/runs/*failback*")
+    expect(page.locator("#board")).to_contain_text("It is the answer skip to what")
+    expect(page.locator("#board")).to_contain_text("the check asks for a page that is gone")
+    expect(page.locator("#log")).to_contain_text("otto answered: skip")
+    page.goto(f"/runs/{run.id}")
+    expect(page.locator("#outcome")).to_contain_text("otto answered failback")
+    expect(page.locator("#question")).to_have_count(0)
+
+
+def test_the_time_that_a_failback_has_left(page: Page, portal: Portal, scheme: str) -> None:
+    login(page, Role.operator)
+    page.goto(f"/plans/{PLAN}")
+    soon = time.localtime(time.time() + 2 * 3600)
+    page.get_by_label("The window ends at").fill(time.strftime("%H:%M", soon))
+    shot(page, "plan-window", scheme)
+    page.get_by_role("button", name="Failback").click()
+    page.wait_for_url("**/runs/*")
+    (run,) = runs.unended(portal.store)
+    runs.begin(portal.store, run.id, "here-1")
+    portal.tell(run, timed(next(failback())))
+    left = page.locator("#deadline time")
+    expect(left).to_contain_text("1 h 5")
+    expect(page.locator("#deadline")).to_contain_text("less 5 min for a rollback (assumed")
+    shot(page, "run-deadline", scheme)
+
+
 def test_what_is_typed_outlives_a_refresh(page: Page, portal: Portal, scheme: str) -> None:
     portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"], lag=5 << 20, age=9.0))
     login(page, Role.dr_admin)

@@ -7,10 +7,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from httpx2 import Response
@@ -22,7 +20,7 @@ from portal.store.runs import Run
 from portal.units import seconds, since
 from portal.web.app import create_app
 from portal.web.headers import POLICY
-from tests.support.portal import INVENTORY, VOLUMES, Portal, bytes_of, ended, failback, plan, resource, result, seen, timed
+from tests.support.portal import INVENTORY, OPEN, UNWELL, VOLUMES, Portal, bytes_of, ended, failback, plan, resource, result, seen, timed
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
 
@@ -481,20 +479,6 @@ def test_a_session_that_was_removed_with_its_user_is_over(portal: Portal) -> Non
 
 # -- a question ------------------------------------------------------------------------------------------------
 
-OPEN, DONE = {"intent": 1.0, "done": None}, {"intent": 1.0, "done": 2.0}
-PHASES = {"start_instances/application": DONE, "health_checks/application": OPEN}
-
-
-def halted(portal: Portal, phases: Mapping[str, Any] = PHASES, action: str = "failback") -> Run:
-    """A failback that is held after the hand-over, at what is given, and the sites read since."""
-    run = portal.request(action)
-    for batch in failback("health_checks"):
-        portal.tell(run, timed(batch))
-    portal.finish(run, exit_code=2, error="fra-hv1: cart did not pass", state="HALTED")
-    marks = {"id": run.id, "action": "failback", "plan_hash": plan()["hash"], "phases": phases, "attempt": 7, "started": 1.0, "ended": None}
-    portal.see(**seen("HALTED", "primary", run=marks))
-    return run
-
 
 def answered(portal: Portal, run: Run, answer: str, role: Role = Role.operator, **fields: str) -> Response:
     client = portal.client(role)
@@ -502,7 +486,7 @@ def answered(portal: Portal, run: Run, answer: str, role: Role = Role.operator, 
 
 
 def test_a_halted_failback_asks_on_its_page_and_on_the_plan_s(portal: Portal) -> None:
-    run = halted(portal)
+    run = portal.halts()
     for path in (f"/runs/{run.id}", "/plans/webshop"):
         page = " ".join(text(portal, path).split())
         assert "It asks: retry, skip or abort?" in page
@@ -515,7 +499,7 @@ def test_a_halted_failback_asks_on_its_page_and_on_the_plan_s(portal: Portal) ->
 
 
 def test_what_is_not_safe_is_disabled_with_the_reason(portal: Portal) -> None:
-    run = halted(portal, {**PHASES, "start_instances/application": OPEN})
+    run = portal.halts({**UNWELL, "start_instances/application": OPEN})
     page = text(portal, f"/runs/{run.id}")
     assert '<button type="submit" name="answer" value="skip" disabled' in page
     assert "⊘ A start is never skipped: what does not run serves nobody." in page
@@ -526,7 +510,7 @@ def test_what_is_not_safe_is_disabled_with_the_reason(portal: Portal) -> None:
 
 
 def test_a_skip_needs_a_reason_and_keeps_it(portal: Portal) -> None:
-    run = halted(portal)
+    run = portal.halts()
     for reason in ("", "  ", "x" * 501, "{{ lookup('pipe', 'id') }}"):
         assert answered(portal, run, "skip", reason=reason).status_code == 400
     assert answered(portal, run, "nonsense").status_code == 400
@@ -544,7 +528,7 @@ def test_a_skip_needs_a_reason_and_keeps_it(portal: Portal) -> None:
 
 
 def test_a_second_answer_and_one_to_what_is_asked_no_more_are_refused(portal: Portal) -> None:
-    run = halted(portal)
+    run = portal.halts()
     assert answered(portal, run, "abort").status_code == 303
     new = runs.newest_move(portal.store, "webshop")
     assert new
@@ -560,7 +544,7 @@ def test_a_second_answer_and_one_to_what_is_asked_no_more_are_refused(portal: Po
 
 
 def test_two_answers_at_once_meet_in_the_store(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = halted(portal)
+    run = portal.halts()
     newest = runs.get(portal.store, run.id)
     assert answered(portal, run, "retry").status_code == 303
     monkeypatch.setattr("portal.web.plan_facts.runs.active", lambda store, plan: None)

@@ -31,6 +31,12 @@ HOSTS = ("fra-hv1", "ams-hv1", "edge1")
 VOLUMES = ("orders", "customers", "shop-api", "cart", "pricing", "shop-web-1", "shop-web-2")
 STEPS = ("preflight", "stop_services", "release", "final_sync", "verify", "hand_over", "start_instances", "health_checks", "switch_traffic")
 GROUPS = (("orders-db", "customers-db"), ("shop-api", "cart", "pricing"), ("shop-web-1", "shop-web-2"))
+OPEN, DONE = {"intent": 1.0, "done": None}, {"intent": 1.0, "done": 2.0}  # marks of a phase
+UNWELL = {
+    **{f"start_instances/{group}": DONE for group in ("database", "application")},
+    "health_checks/database": DONE,
+    "health_checks/application": OPEN,
+}
 Event = dict[str, Any]
 
 
@@ -71,6 +77,16 @@ class Portal:
 
     def finish(self, run: Run, **result: Any) -> None:
         runs.finish(self.store, run.id, {"exit_code": 0, "code": "", "error": "", **result})
+
+    def halts(self, phases: Mapping[str, Any] | None = None) -> Run:
+        """A failback that is held after the hand-over, with these marks in the records, and the sites read since."""
+        run = self.request("failback")
+        for batch in failback("health_checks"):
+            self.tell(run, timed(batch))
+        self.finish(run, exit_code=2, error="fra-hv1: cart did not pass (Connection refused)", state="HALTED")
+        pinned = {"id": run.id, "action": "failback", "plan_hash": plan()["hash"], "attempt": 7, "started": 1.0, "ended": None}
+        self.see(**seen("HALTED", "primary", epoch=5, run={**pinned, "phases": phases or UNWELL}))
+        return run
 
     def form(self, client: TestClient, **fields: str) -> dict[str, str]:
         """The fields of a form with its token."""
