@@ -242,7 +242,7 @@ _NEXT = {
     State.FAILED_OVER: "The services run in {dr}. When {primary} is back: Reverse Replication.",
     State.REVERSING: "{dr} replicates to {primary}. Wait until the plan is READY, or Replicate now; then Failback.",
     State.READY: "{primary} has nearly everything. Failback when a downtime is allowed.",
-    State.FAILING_BACK: "A failback has begun. While it runs: watch it. If no run is active: answer what it asks; Rollback undoes it.",
+    State.FAILING_BACK: "A failback has begun. While it runs: watch it. If no run is active: Failback goes on, Rollback undoes it.",
     State.ROLLING_BACK: "A rollback has begun. If no run is active: Rollback goes on with it.",
     State.FAILED_BACK: "The services run in {primary}, not yet protected. Reprotect now.",
     State.REPROTECTING: "The services run in {primary}. If no run is active: Reprotect goes on.",

@@ -18,6 +18,8 @@ from .options import DEFAULT_INVENTORY, Inventory, Json, PlanName, group
 from .options import plan as known_plan
 
 if TYPE_CHECKING:
+    from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
+
     from .cutover import Deadline
     from .question import Question
     from .store import Store
@@ -58,13 +60,13 @@ def _run(
     until: str = "",
     answer: Mapping[str, Any] | None = None,
 ) -> None:
-    from . import following, render, windows
+    from . import following, render
     from .actions import asked
     from .results import refusal
 
     try:
         known_plan(plan, inventory)
-        window = windows.window(until, time.time(), following.open_store(inventory), plan) if until else None
+        window = _window(action, plan, until, inventory) if until else None
         mine = {"by": following.me(), "origin": "command line"}
         wanted = asked(action, plan, **mine, attestation=attestation, point=point, check=check, window=window, answer=answer)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
@@ -83,6 +85,18 @@ def _run(
     if not result.ok:
         render.complain(result.error)
     raise typer.Exit(result.exit_code)
+
+
+def _window(action: str, plan: str, until: str, inventory: Path) -> Window:
+    from . import following, windows
+    from .store import audit
+
+    store = following.open_store(inventory)
+    try:
+        return windows.window(until, time.time(), store, plan)
+    except XdrError as error:
+        audit.add(store, following.me(), "command line", action, f"plan {plan}", error.sentence(), "refused")
+        raise
 
 
 def _command(action: Action) -> Callable[..., None]:

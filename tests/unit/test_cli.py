@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from typer.testing import CliRunner, Result
 from portal import PROJECT, following, var_folder
 from portal.actions import asked
 from portal.cli import app
-from portal.store import observations
+from portal.results import RunResult
+from portal.store import Store, audit, observations, runs
+from portal.store.runs import Run
 from portal.worker.execution import requested
-from tests.support.portal import seen
+from tests.support.portal import Portal, seen
 from tests.support.processes import free_port
 
 
@@ -196,3 +199,101 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
     code = "import sys, portal.cli; print(*sorted({'ansible_runner', 'paramiko', 'pydantic', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == ""
+
+
+# -- questions and windows -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def halted(inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A failback that asks, and sites that answer what the portal's tests see; what is asked for is kept, not executed."""
+    portal = Portal(tmp_path / "var", inventory, users=False)
+    run = portal.halts()
+    found = observations.get(portal.store, observations.of_plan("webshop"))
+    assert found
+    document = found.document
+    monkeypatch.setattr("portal.status.read", lambda plan, folder: document)
+
+    def execute(store: Store, folder: Path, wanted: Run, listener: object) -> RunResult:
+        runs.request(store, wanted)
+        return RunResult(wanted.id, wanted.action, wanted.plan, 0, "", "", stopped=False, seconds=1.0, changed=3)
+
+    monkeypatch.setattr(following, "execute", execute)
+    yield run
+    portal.store.close()
+
+
+def test_what_a_halted_failback_asks_is_told_by_status_and_show(halted: Run, inventory: Path) -> None:
+    for command in (["status", "webshop"], ["run", "show", halted.id]):
+        told = " ".join(xdr(*command, "-i", inventory).stdout.split())
+        assert "frankfurt (fra-hv1): orders-db, customers-db" in told
+        assert "amsterdam (ams-hv1): nothing runs [as read at " in told
+        assert "Recommended: only health checks failed" in told
+        assert f"xdr run answer {halted.id} retry|skip|abort" in told
+    assert json.loads(xdr("status", "-i", inventory, "--json").stdout)[0]["question"]["recommended"] == "retry"
+    shown = xdr("run", "show", halted.id, "-i", inventory, "--json")
+    assert (shown.exit_code, json.loads(shown.stdout)["question"]["run"]) == (2, halted.id)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["skip"], 5, "skip needs a reason"),
+        (["skip", "--reason", "{{ 7 * 7 }}"], 5, "a reason is plain text"),
+        (["maybe"], 5, "expected retry, skip or abort"),
+        ([], 5, "Missing argument"),
+    ],
+)
+def test_what_is_no_answer(halted: Run, inventory: Path, words: list[str], code: int, says: str) -> None:
+    result = xdr("run", "answer", halted.id, *words, "-i", inventory)
+    assert result.exit_code == code
+    assert says in result.stderr
+
+
+def test_an_answer_is_carried_out_once(halted: Run, inventory: Path) -> None:
+    result = xdr("run", "answer", halted.id, "skip", "--reason", "the check is wrong", "-i", inventory)
+    assert result.exit_code == 0
+    assert "failback webshop: done" in result.stdout
+    with contextlib.closing(following.open_store(inventory)) as store:
+        newest = runs.newest_move(store, "webshop")
+        assert newest
+        assert (newest.action, newest.arguments["answer"]["reason"]) == ("failback", "the check is wrong")
+        for ended in (False, True):
+            second = xdr("run", "answer", halted.id, "abort", "-i", inventory, "--json")
+            assert second.exit_code == 12
+            assert json.loads(second.stdout)["code"] == "wrong_state"
+            assert "asks nothing, or does not any more" in second.stderr
+            if not ended:
+                runs.finish(store, newest.id, {"exit_code": 2, "code": "", "error": "no"})
+        refused = audit.latest(store, 1)[0]
+        assert (refused.action, refused.outcome) == ("answer abort", "refused")
+
+
+def test_an_answer_that_is_not_safe_is_refused(halted: Run, inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = {"id": halted.id, "action": "failback", "phases": {"start_instances/database": {"intent": 1.0, "done": None}}}
+    monkeypatch.setattr("portal.status.read", lambda plan, folder: seen("HALTED", "primary", run={**marks, "plan_hash": ""}))
+    result = xdr("run", "answer", halted.id, "skip", "--reason", "why not", "-i", inventory)
+    assert result.exit_code == 10
+    assert "A start is never skipped" in result.stderr
+    assert xdr("run", "answer", "no-such-run", "retry", "-i", inventory).exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("until", "code", "says"), [("soon", 5, "expected a time such as 05:00"), ("2020-01-01T05:00", 10, "has passed already")]
+)
+def test_a_window_that_is_none(inventory: Path, until: str, code: int, says: str) -> None:
+    result = xdr("run", "failback", "webshop", "--until", until, "-i", inventory, "--json")
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert json.loads(result.stdout)["exit_code"] == code
+
+
+def test_a_window_and_its_deadline_are_kept_with_the_run(halted: Run, inventory: Path) -> None:
+    assert xdr("run", "failback", "webshop", "--until", "2099-01-01T05:00", "-i", inventory).exit_code == 0
+    with contextlib.closing(following.open_store(inventory)) as store:
+        run = runs.newest_move(store, "webshop")
+        assert run
+        assert run.arguments["window"]["told"].startswith("2099-01-01 04:55:00: the window ends at 2099-01-01 05:00:00, less 5 min")
+    shown = xdr("run", "show", run.id, "-i", inventory)
+    assert "less 5 min for a rollback (assumed" in " ".join(shown.stdout.split())
+    assert requested(run, inventory).downtime == 300
