@@ -70,8 +70,8 @@ def gathered(store: Store, run_id: str) -> Cutover:
 
 
 def counting(run: Run, downtime: float | None, cutover: Cutover) -> Deadline | None:
-    """The deadline that may still roll this run back."""
-    if run.action != FAILBACK or run.check or run.ended or cutover.settled:
+    """The deadline that may still roll this run back, also one that ended half way before the hand-over."""
+    if run.action != FAILBACK or run.check or cutover.offered or (cutover.settled and not run.ended):
         return None
     window = run.arguments.get("window")
     return deadline(downtime, Window.from_json(window) if window else None, cutover)

@@ -317,6 +317,19 @@ def test_a_health_check_never_passes(luck: Luck) -> None:
         assert "asks nothing, or does not any more" in late.sentence
 
 
+def test_the_deadline_passes_before_the_hand_over(luck: Luck) -> None:
+    luck.ready()
+    with luck.edited(lambda plan: plan["failback"].update(deadline="1s")):
+        failed = luck.run("failback", code=2)
+    told = luck.xdr("run", "show", failed.document["run_id"]).document
+    assert (told["code"], told["message"], told["attempts"]) == ("deadline_passed", "deadline", 2)
+    assert "passed before the hand-over, so the failback was rolled back" in failed.sentence
+    undone(luck)
+    refused = luck.run("failback", "--until", datetime.now().isoformat(), code=10)
+    assert "less" in refused.sentence
+    assert "for a rollback (measured" in refused.sentence
+
+
 def test_a_held_failback_is_finished_by_answers(luck: Luck) -> None:
     """A retry fails as the failback did; a person who knows that the check may be left out says why."""
     luck.ready()
@@ -334,16 +347,3 @@ def test_a_held_failback_is_finished_by_answers(luck: Luck) -> None:
         luck.serves("primary")
     os.kill(luck.pid_of("primary", "cart"), signal.SIGTERM)
     luck.run("start")
-
-
-def test_the_deadline_passes_before_the_hand_over(luck: Luck) -> None:
-    luck.ready()
-    with luck.edited(lambda plan: plan["failback"].update(deadline="1s")):
-        failed = luck.run("failback", code=2)
-    told = luck.xdr("run", "show", failed.document["run_id"]).document
-    assert (told["code"], told["message"], told["attempts"]) == ("deadline_passed", "deadline", 2)
-    assert "passed before the hand-over, so the failback was rolled back" in failed.sentence
-    undone(luck)
-    refused = luck.run("failback", "--until", datetime.now().isoformat(), code=10)
-    assert "less" in refused.sentence
-    assert "for a rollback (measured" in refused.sentence

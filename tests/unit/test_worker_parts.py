@@ -16,22 +16,25 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
 from portal import PROJECT
 from portal.actions import request
 from portal.processes import myself
 from portal.results import RunResult
 from portal.runs import RunRequest
-from portal.store import Store, observations, runs, workers
+from portal.store import Store, events, observations, runs, workers
 from portal.store.runs import Run
 from portal.store.workers import ONCE, Worker
 from portal.worker import ledger, queue, slot, takeover
 from portal.worker.cycles import Cycles
 from portal.worker.ledger import Leaving, Ledger, insist
+from portal.worker.overdue import Overdue
 from portal.worker.slot import Standing
 from portal.worker.takeover import Takeover
 from portal.worker.watch import Watch
 from portal.worker.worker import REAP, TICK
+from tests.support.portal import plan, seen
 from tests.support.processes import wait_until
 
 
@@ -229,10 +232,13 @@ def test_no_event_is_lost_over_it(monkeypatch: pytest.MonkeyPatch, store: Store)
 
 
 class Known:
-    """Plans of which only the interval counts."""
+    """Plans of which only the interval counts, unless one is given."""
+
+    def __init__(self, plans: dict[str, Any] | None = None) -> None:
+        self.plans = plans or {"shop": {"replication": {"interval": 3600}}}
 
     def known(self) -> dict[str, Any]:
-        return {"shop": {"replication": {"interval": 3600}}}
+        return self.plans
 
 
 VIEW = {"state": "ACTIVE", "owner": "primary", "epoch": 1}
@@ -315,3 +321,53 @@ def test_the_schedule_requests_a_cycle(store: Store, monkeypatch: pytest.MonkeyP
     assert (cycle.cycle, cycle.exclusive, cycle.requested_by) == (True, False, "schedule")
     runs.request(store, Run("move", "shop", "failback", requested_by="alice"))
     assert runs.get(store, cycle.id).message_by == "run move"
+
+
+# -- the deadline of what ended half way ---------------------------------------------------------------------------
+
+HALF = {"id": "r", "action": "failback", "plan_hash": plan()["hash"], "phases": {"stop_services/frontend": {"intent": 1.0, "done": 2.0}}}
+HALF |= {"attempt": 7, "started": 1.0, "ended": None}
+
+
+def left(store: Store, began: float, **window: Any) -> Run:
+    """A failback that was stopped when its services had been, that long ago."""
+    arguments = {"window": Window(**window).to_json()} if window else {}
+    run = runs.request(store, Run("r", "webshop", "failback", requested_by="alice", arguments=arguments))
+    stopped = {"kind": "task", "task": "stop_services | x", "step": "stop_services", "at": time.time() - began}
+    events.append(store, "r", [{"kind": "started", "action": "failback", "at": stopped["at"]}, stopped])
+    runs.finish(store, "r", {"exit_code": 1, "code": "stopped", "error": "it was stopped"})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("began", "window", "document", "rolled_back"),
+    [
+        (301.0, {}, seen("FAILING_BACK", "dr", run=HALF), True),  # the plan allows five minutes
+        (200.0, {}, seen("FAILING_BACK", "dr", run=HALF), False),
+        (9.0, {"until": 9.0, "rollback": 1.0, "how": "x"}, seen("FAILING_BACK", None, run=HALF), True),
+        (301.0, {}, seen("FAILING_BACK", "primary", epoch=5, run=HALF), False),
+        (301.0, {}, seen("FAILING_BACK", None, run=HALF, offer={"epoch": 5, "to": "primary", "decided": False, "declined": False}), False),
+        (301.0, {}, seen("FAILING_BACK", "dr", run=HALF, unreachable=["ams-hv1"]), False),  # it is tried when that answers
+        (301.0, {}, seen("READY"), False),
+        (301.0, {}, None, False),
+    ],
+)
+def test_what_ended_half_way_is_rolled_back_once_its_deadline_has_passed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, began: float, window: dict[str, Any], document: dict[str, Any] | None, rolled_back: bool
+) -> None:
+    monkeypatch.setattr("portal.worker.overdue.EVERY", 0.0)
+    left(store, began, **window)
+    overdue = Overdue(store, Known({"webshop": plan()}))  # type: ignore[arg-type]
+    overdue.tick()
+    assert runs.unended(store) == []  # the sites have not been read since
+    if document:
+        observations.put(store, observations.of_plan("webshop"), document)
+    overdue.tick()
+    overdue.tick()
+    found = runs.unended(store)
+    assert [(run.action, run.exclusive, run.arguments) for run in found] == [("rollback", True, {"before_offer": True})] * rolled_back
+    if rolled_back:
+        assert found[0].requested_by.startswith("the deadline (")
+        runs.finish(store, found[0].id, {"exit_code": 4, "code": "", "error": "a host was lost"})
+        overdue.tick()
+        assert runs.unended(store) == []  # once: a person is asked now
