@@ -231,6 +231,8 @@ class _Execution:
         arguments = self._arguments(run, step)
         wanted = self._by.prepare(replace(run, action=step.action, arguments=arguments), self._by.inventory)
         wanted = replace(actions.decided(wanted, arguments), run_id=launch_id(run, attempt))
+        if step.action == run.action:
+            self._downtime = wanted.downtime
         stop = threading.Event()
         with Ledger(self._by.store, run.id, self._by.worker, self._by.ending) as ledger, self._listening(step.heeds, stop):
 
