@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,17 +152,45 @@ def test_a_rollback_while_it_works(tiny: Tiny, store: Store, refused: bool) -> N
         assert (done.code, done.error, "as bob asked" in done.result["reason"]) == ("rolled_back", "", True)
 
 
-def soon(seconds: float) -> Window:
-    """A window whose deadline is that far away."""
-    return Window(time.time() + seconds + 60, 60, "measured")
+HOUR = 3600.0
 
 
-def test_the_deadline_passes_while_a_long_step_runs(tiny: Tiny, store: Store) -> None:
+class Clock:
+    """The time of workers in this process; ``looks``: how often they have asked for a message since it was put forward."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead, self.looks = 0.0, 0
+        own = SimpleNamespace(time=lambda: time.time() + self.ahead, monotonic=time.monotonic)
+        monkeypatch.setattr("portal.worker.execution.time", own)
+        asked = runs.message
+
+        def message(store: Store, run_id: str) -> str:
+            self.looks += 1
+            return asked(store, run_id)
+
+        monkeypatch.setattr(runs, "message", message)
+
+    def forward(self) -> None:
+        self.ahead, self.looks = 2 * HOUR, 0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def window() -> Window:
+    """Its deadline is in an hour."""
+    return Window(time.time() + HOUR + 60, 60, "measured")
+
+
+def test_the_deadline_passes_while_a_long_step_runs(tiny: Tiny, store: Store, clock: Clock) -> None:
     tiny.naps()
-    run = tiny.asks(store, window=soon(4))
+    run = tiny.asks(store, window=window())
     thread = lent(tiny, store, run)
     child = works(tiny, run)
-    done = ended(store, run, 90)
+    clock.forward()
+    done = ended(store, run)
     thread.join()
     assert (child.alive, tiny.left()) == (False, set())
     found = told(store, run)
@@ -173,27 +202,29 @@ def test_the_deadline_passes_while_a_long_step_runs(tiny: Tiny, store: Store) ->
     assert audit.latest(store, 1)[0].action == "deadline"
 
 
-def test_a_deadline_that_passes_while_no_worker_lives(tiny: Tiny, store: Store) -> None:
+def test_a_deadline_that_passes_while_no_worker_lives(tiny: Tiny, store: Store, clock: Clock) -> None:
     """The next one rolls back, and does not launch the failback again first."""
     tiny.naps()
-    run = tiny.asks(store, window=soon(6))
+    run = tiny.asks(store, window=window())
     with tiny.working() as worker:
         works(tiny, run)
         worker.kill()
         worker.wait(10)
-    wait_until(lambda: time.time() > run.arguments["window"]["until"] - 60, "the deadline has passed", 20)
+    clock.forward()
     done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
     assert launches(told(store, run)) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
     assert (done.exit_code, done.code) == (2, "deadline_passed")
 
 
-def test_after_the_hand_over_no_deadline_rolls_back(tiny: Tiny, store: Store) -> None:
+def test_after_the_hand_over_no_deadline_rolls_back(tiny: Tiny, store: Store, clock: Clock) -> None:
     tiny.hands_over()
     tiny.naps()
-    run = tiny.asks(store, window=soon(4))
+    run = tiny.asks(store, window=window())
     thread = lent(tiny, store, run)
     works(tiny, run)
-    wait_until(lambda: time.time() > run.arguments["window"]["until"] - 59, "the deadline has passed", 20)
+    wait_until(lambda: any(event.get("step") == "hand_over" for event in events.after(store, run.id)), "it has told where it is", 20)
+    clock.forward()
+    wait_until(lambda: clock.looks > 2, "the worker has looked at the clock", 20)
     tiny.wakes()
     done = ended(store, run)
     thread.join()
