@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 
 from .. import choices, status, units
@@ -200,6 +201,14 @@ class PlanFacts:
                 if item.get("module") == "xdr_delta_sync" and "method" in item and "cycle" in item:
                     found.setdefault(str(item["volume"]), item)
         return found
+
+    @property
+    def points(self) -> list[tuple[str, float | None]]:
+        """The recovery points to which a failover may go back, the newest first, each with its point in time."""
+        hosts = self.plan["sites"]["dr"]["hosts"]
+        rows = [row for row in self.document.get("volumes") or [] if row["host"] in hosts and row.get("role") == "target"]
+        at = {name: time for row in rows for name, time in status.points(row)}
+        return [(name, at[name]) for name in recovery_points.choosable(self.plan, rows)]
 
     def copies(self, volume: str) -> Iterator[VolumeCopy]:
         """The volume at each site, as its host told; the source first."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -13,14 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from .. import windows
-from ..actions import asked, attested
+from ..actions import asked
 from ..choices import NEEDS, Choice
 from ..cutover import FAILBACK
 from ..store import runs
 from ..store.accounts import Role
+from ..store.runs import Run
 from .pages import page
 from .plan_facts import PlanFacts
 from .visit import Visit, allowed
+
+FAILOVER = "failover"
 
 
 @allowed(Role.viewer)
@@ -42,20 +46,33 @@ def act(visit: Visit) -> Response:
     if choice is None:
         raise HTTPException(404)
     check = visit.form.get("check") == "1"
-    attestation = " ".join(visit.form.get("attestation", "").split())
-    refusal, status = _refused(visit, choice, check, attestation)
-    if refusal:
-        visit.note(choice.action, f"plan {facts.name}", refusal, "refused")
-        return _page(visit, facts, refusal, status)
+    if refusal := choice.check_refused if check else choice.refused:
+        status = 403 if visit.user.role < NEEDS[choice.action] else 409
+        return _refuse(visit, facts, choice, f"{choice.title} is refused. {refusal}", status)
     try:
-        window = _window(visit, facts, choice)
+        wanted = _wanted(visit, facts, choice, check)
     except XdrError as error:
-        visit.note(choice.action, f"plan {facts.name}", error.sentence(), "refused")
-        return _page(visit, facts, error.sentence(), 400 if error.code == "usage" else 409)
+        return _refuse(visit, facts, choice, error.sentence(), 400 if error.code == "usage" else 409)
     try:
-        return _to_run(_begin(visit, facts, choice, check, attestation, window))
+        return _to_run(_begin(visit, choice, wanted))
     except XdrError as error:
         return _page(visit, _facts(visit), error.sentence(), 409)
+
+
+def _refuse(visit: Visit, facts: PlanFacts, choice: Choice, refusal: str, status: int) -> Response:
+    visit.note(choice.action, f"plan {facts.name}", refusal, "refused")
+    return _page(visit, facts, refusal, status)
+
+
+def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
+    """The run with what was typed and chosen for it. Raises XdrError: usage, gate_refused."""
+    word = " ".join(visit.form.get("attestation", "").split()) if choice.attest else ""
+    if choice.attest and not word:
+        raise XdrError("Failover needs your word that the primary site is off: say who saw it, and how", code="usage")
+    point = visit.form.get("recovery_point", "") if choice.action == FAILOVER else ""
+    window = _window(visit, facts, choice)
+    typed: dict[str, Any] = {"attestation": word, "point": point, "window": window}
+    return asked(choice.action, facts.name, by=visit.user.name, origin=visit.origin, check=check, **typed)
 
 
 def _window(visit: Visit, facts: PlanFacts, choice: Choice) -> Window | None:
@@ -64,25 +81,11 @@ def _window(visit: Visit, facts: PlanFacts, choice: Choice) -> Window | None:
     return windows.window(text, time.time(), visit.desk.store, facts.name) if text and choice.action == FAILBACK else None
 
 
-def _refused(visit: Visit, choice: Choice, check: bool, attestation: str) -> tuple[str, int]:
-    if refusal := choice.check_refused if check else choice.refused:
-        return f"{choice.title} is refused. {refusal}", 403 if visit.user.role < NEEDS[choice.action] else 409
-    if choice.attest and not attestation:
-        return "Failover needs your word that the primary site is off: say who saw it, and how", 400
-    try:
-        attested(attestation)
-    except XdrError as error:
-        return error.sentence(), 400
-    return "", 0
-
-
-def _begin(visit: Visit, facts: PlanFacts, choice: Choice, check: bool, attestation: str, window: Window | None) -> str:
+def _begin(visit: Visit, choice: Choice, wanted: Run) -> str:
     """The id of the run. Raises XdrError: run_active, wrong_state."""
-    store, by = visit.desk.store, visit.user.name
+    store = visit.desk.store
     if choice.message_to:
-        return runs.send(store, choice.message_to, runs.ROLLBACK, by=by, origin=visit.origin).id
-    word = attestation if choice.attest else ""
-    wanted = asked(choice.action, facts.name, by=by, origin=visit.origin, attestation=word, check=check, window=window)
+        return runs.send(store, choice.message_to, runs.ROLLBACK, by=visit.user.name, origin=visit.origin).id
     return runs.request(store, wanted).id
 
 

@@ -257,6 +257,31 @@ def test_failover_of_a_silent_primary(portal: Portal) -> None:
     assert run.arguments == {"attestation": "J. Weber, on site"}
 
 
+def test_a_failover_to_an_earlier_state(portal: Portal) -> None:
+    client = portal.client(Role.dr_admin)
+    portal.see(**seen("ACTIVE", "primary", volumes=[]))
+    assert "recovery_point" not in client.get("/plans/webshop").text
+    document = seen("ACTIVE", "primary")
+    for copy in document["volumes"]:
+        copy["recovery_points"] = [{"name": f"cycle-{number}", "read_started": 1.9e9 + number} for number in (9, 10)] * (
+            copy["role"] == "target"
+        )
+    portal.see(**document)
+    page = client.get("/plans/webshop").text
+    assert (
+        page.index('<option value="">the newest state') < page.index('<option value="cycle-10">') < page.index('<option value="cycle-9">')
+    )
+    for name in ("../cycle-9", "{{ x }}", "cycle 9"):
+        answer = client.post("/plans/webshop/failover", data=portal.form(client, recovery_point=name))
+        assert answer.status_code == 400
+    assert runs.latest(portal.store) == []
+    client.post("/plans/webshop/failover", data=portal.form(client, recovery_point="cycle-9"))
+    (run,) = runs.latest(portal.store)
+    assert run.arguments == {"recovery_point": "cycle-9"}
+    assert "recovery_point: cycle-9" in audit.latest(portal.store, 1)[0].detail
+    assert "to go back to recovery point <strong>cycle-9</strong>" in client.get(f"/runs/{run.id}").text
+
+
 def test_an_attestation_that_nobody_asked_for_is_left_out(portal: Portal) -> None:
     portal.see(**seen("ACTIVE", "primary"))
     client = portal.client(Role.dr_admin)

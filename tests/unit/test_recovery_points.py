@@ -27,6 +27,17 @@ def row(volume: str, *points: str, role: str = "target") -> dict[str, Any]:
     return {"volume": volume, "role": role, "recovery_points": [{"name": point} for point in points]}
 
 
+def test_what_may_be_chosen_is_what_all_volumes_of_a_moment_have() -> None:
+    rows = [
+        row("orders", "before-reverse", "cycle-9", "cycle-10"),
+        row("customers", "before-reverse", "cycle-10", "cycle-8"),
+        row("cart", "cycle-11"),
+        row("orders", "cycle-12", role="source"),
+    ]
+    assert recovery_points.choosable(GROUPS, rows) == ["cycle-11", "cycle-10", "before-reverse"]
+    assert recovery_points.choosable(GROUPS, [row("orders"), row("customers"), row("cart")]) == []
+
+
 @pytest.mark.parametrize(
     ("rows", "point", "having"),
     [

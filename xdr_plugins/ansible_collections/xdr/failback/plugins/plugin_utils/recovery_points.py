@@ -37,6 +37,21 @@ def check(plan: Mapping[str, Any], rows: Rows, point: str) -> None:
             raise _refused(plan, what, f"Both have: {', '.join(sorted(common, key=_by_number)) or 'none'}")
 
 
+def choosable(plan: Mapping[str, Any], rows: Rows) -> list[str]:
+    """The recovery points of the targets to which a failover may go back, the newest first."""
+    targets = [row for row in rows if row["role"] == "target"]
+    known = {name for row in targets for name in _names(row)}
+    return [name for name in sorted(known, key=_by_number, reverse=True) if _passes(plan, targets, name)]
+
+
+def _passes(plan: Mapping[str, Any], rows: Rows, point: str) -> bool:
+    try:
+        check(plan, rows, point)
+    except XdrError:
+        return False
+    return True
+
+
 def _names(row: Mapping[str, Any]) -> list[str]:
     return [str(point["name"]) for point in row.get("recovery_points") or []]
 
