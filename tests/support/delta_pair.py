@@ -152,6 +152,19 @@ class Pair:
             assert not receiver.is_alive()
 
 
+def gone_on(folder: Path, old: dict[str, bytes], new: dict[str, bytes]) -> Pair:
+    """One unit of two volumes, in the old state at both ends, a recovery point open, the source gone on to the new state."""
+    pair = Pair(folder, "orders", "customers", grows=True)
+    for name, data in old.items():
+        pair.write(pair.source, name, data)
+    pair.ready()
+    pair.sync()
+    pair.turn(pair.target, "target", "before-reverse")
+    for name, data in new.items():
+        pair.write(pair.source, name, data)
+    return pair
+
+
 def pipe() -> tuple[BinaryIO, BinaryIO]:
     reader, writer = os.pipe()
     return os.fdopen(reader, "rb", 0), os.fdopen(writer, "wb", 0)

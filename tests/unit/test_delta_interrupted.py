@@ -16,7 +16,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.delta_pair import Pair, content, cut_after, in_killed_child, pipe, quick_folder, receive_in_killed_child
+from tests.support.delta_pair import Pair, content, cut_after, gone_on, in_killed_child, pipe, quick_folder, receive_in_killed_child
 
 OLD = {"orders": content([1, 2, 0, 4]), "customers": content([0, 0, 5], tail=9)}
 NEW = {"orders": content([1, 0, 3, 6, 7], tail=33), "customers": content([8, 0])}
@@ -25,16 +25,8 @@ MOST = 200  # more system calls than any of these need
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """One unit of two volumes, in the old state at both ends, a recovery point open, the source gone on to the new state."""
     with quick_folder() as folder:
-        pair = Pair(folder / "begun", "orders", "customers", grows=True)
-        for name, data in OLD.items():
-            pair.write(pair.source, name, data)
-        pair.ready()
-        pair.sync()
-        pair.turn(pair.target, "target", "before-reverse")
-        for name, data in NEW.items():
-            pair.write(pair.source, name, data)
+        pair = gone_on(folder / "begun", OLD, NEW)
         keep(pair)
         yield pair
 

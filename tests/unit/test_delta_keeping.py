@@ -19,7 +19,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.delta_pair import Pair, content, cut_after, pipe, quick_folder, receive_in_killed_child
+from tests.support.delta_pair import Pair, content, cut_after, gone_on, pipe, quick_folder, receive_in_killed_child
 from tests.support.filesystems import kinds, mounted
 from tests.support.processes import wait_until
 
@@ -35,17 +35,8 @@ def _times_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """One unit of two volumes, equal, a recovery point open, the source gone on to the new state."""
     with quick_folder() as folder:
-        pair = Pair(folder / "begun", "orders", "customers", grows=True)
-        for name, data in OLD.items():
-            pair.write(pair.source, name, data)
-        pair.ready()
-        pair.sync()
-        pair.turn(pair.target, "target", "before-reverse")
-        for name, data in NEW.items():
-            pair.write(pair.source, name, data)
-        yield pair
+        yield gone_on(folder / "begun", OLD, NEW)
 
 
 @pytest.fixture
