@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Our events: what Ansible tells about a run, cut down to what a person or a program needs, numbered without gaps.
 
-An event is ``{"seq", "at": unix seconds, "run", "kind", …}``; kinds:
+An event is ``{"seq", "at": unix seconds, "up": seconds since the controller's boot, "run", "kind", …}``; kinds:
 
-- ``started``: action, plan, playbook, check
+- ``started``: action, plan, playbook, check, boot (of the controller)
 - ``play``: play
 - ``task``: task, step (the part of the task's name before " | ", or None)
 - ``result``: host, task, step, module, status (ok, changed, failed, ignored, unreachable, skipped), begin, end, seconds, and of the
@@ -149,7 +149,8 @@ class Recorder:
     def add(self, event: Event) -> None:
         with self._lock:
             self._seq += 1
-            whole: Event = {"seq": self._seq, "at": round(time.time(), 3), "run": self._run, **self._censor(event)}
+            up = time.clock_gettime(time.CLOCK_BOOTTIME)  # the wall clock may be set in the middle of a run
+            whole: Event = {"seq": self._seq, "at": round(time.time(), 3), "up": round(up, 3), "run": self._run, **self._censor(event)}
             self._stream.write(json.dumps(whole) + "\n")
             if self._listener:
                 self._listener(whole)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import units
+from .achieved import told as told_cost
 from .board import Board, Lines
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ def _tell(line: str) -> None:
 
 
 def summary(result: RunResult) -> str:
-    """One line for a run that ended well."""
+    """A run that ended well, in a line, and what its move has cost."""
     if result.reason:
         return f"{result.action} {result.plan}: nothing to do, {result.reason}"
     took = units.seconds(result.seconds)
-    return f"{result.action} {result.plan}: done in {took}, {result.changed} changes, state {result.state or units.UNKNOWN}"
+    done = f"{result.action} {result.plan}: done in {took}, {result.changed} changes, state {result.state or units.UNKNOWN}"
+    return "\n".join([done, *(f"{name}: {text}" for name, text in (told_cost(result.achieved) if result.achieved else ()))])
 
 
 def show(renderable: RenderableType) -> None:

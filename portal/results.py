@@ -57,6 +57,7 @@ class RunResult:
     ``instances``: those that a read of the plan looked at, ``{"host", "name", "state", "pid", "why"}``;
     ``view``: the plan as the run's gate read it, before anything was changed (state_machine.View as JSON), or None;
     ``state``: the plan's state as last recorded by a site in this run, else that of the view;
+    ``achieved``: of a move that ended an outage (achieved.py), else None;
     ``error``: one sentence, empty when the run ended well; ``changed``: how many tasks changed something."""
 
     run_id: str
@@ -76,6 +77,7 @@ class RunResult:
     view: dict[str, Any] | None = None
     state: str = ""
     reason: str = ""  # why there was nothing to do
+    achieved: dict[str, Any] | None = None
     killed: bool = False  # ansible-playbook died by a signal that its launcher did not send
 
     @property

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import units
+from . import achieved, units
 from .store.runs import Run
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ def render_one(run: Run, question: Mapping[str, Any] | None = None, deadline: De
         facts.add_row("deadline", escape(f"{deadline.told}; {units.seconds(left) + ' left' if left > 0 else 'it has passed'}"))
     for text in filter(None, (run.error, str((run.result or {}).get("reason") or ""))):
         facts.add_row("", escape(text))
+    if cost := (run.result or {}).get("achieved"):
+        for name, value in achieved.told(cost):
+            facts.add_row(name, escape(value))
     for name, value in asks(question) if question else ():
         facts.add_row(name, escape(value))
     steps = Table(box=None, padding=(0, 2), header_style="dim")

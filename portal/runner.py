@@ -33,6 +33,7 @@ from .events import Event, Listener, Recorder, translate
 from .results import Collector, RunResult
 from .runs import RunRequest
 
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 Feed = Callable[[Callable[[Event], None]], AbstractContextManager[object]]
 
 
@@ -88,7 +89,8 @@ def _supervised(request: RunRequest, on_event: Listener | None, feed: Feed | Non
     censor = Censor(os.environ, request.extra_vars, secrets.of_inventory(request.inventory))
     recorder = Recorder(request.folder / "events.jsonl", request.run_id, censor, listen)
     try:
-        recorder.add({"kind": "started", **{name: getattr(request, name) for name in ("action", "plan", "playbook", "check")}})
+        asked = {name: getattr(request, name) for name in ("action", "plan", "playbook", "check")}
+        recorder.add({"kind": "started", **asked, "boot": BOOT.read_text(encoding="ascii").strip()})
         with feed(recorder.add) if feed else nullcontext(), _stopping(request, stop):
             rc = _play(request, recorder)
         result = collector.finish(

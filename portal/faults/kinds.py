@@ -41,6 +41,7 @@ class Kind:
     early: bool = False
     booted: bool = False
     hits: bool = False  # it is no fault where it finds no process to hit
+    outside: bool = False  # it takes the services from the clients by itself, of which no run can know
 
 
 def _kill_worker(scene: Scene, _: Place) -> None:
@@ -70,7 +71,7 @@ def _replace_controller(scene: Scene, _: Place) -> None:
     told = scene.ground.xdr("adopt", PLAN, var=other)
     if told["exit_code"] or (told["run"] and not told["adopted"]):
         scene.notes.append(f"another controller did not learn of the run: {told.get('error')}")
-    scene.ground.xdr("run", "rollback", PLAN, var=other)
+    scene.documents.append(scene.ground.xdr("run", "rollback", PLAN, var=other))
 
 
 def _kill_module(scene: Scene, place: Place) -> None:
@@ -235,19 +236,19 @@ KINDS = {
         Kind("cut-sites", _cut(FRA, AMS), _at(*_CUTS), lasts=UNTIL_END),
         Kind("one-way-to-primary", _cut_way(AMS, FRA), _at("stop_services", "release", "final_sync", "verify"), lasts=UNTIL_END),
         Kind("one-way-to-dr", _cut_way(FRA, AMS), _at("stop_services", "release", "final_sync", "verify"), lasts=UNTIL_END),
-        Kind("isolate-witness", _isolate(EDGE), _at(*_CUTS), lasts=UNTIL_END),
-        Kind("isolate-primary", _isolate(FRA), _at(*_CUTS), lasts=UNTIL_END),
-        Kind("isolate-dr", _isolate(AMS), _at(*_CUTS), lasts=UNTIL_END),
+        Kind("isolate-witness", _isolate(EDGE), _at(*_CUTS), lasts=UNTIL_END, outside=True),
+        Kind("isolate-primary", _isolate(FRA), _at(*_CUTS), lasts=UNTIL_END, outside=True),
+        Kind("isolate-dr", _isolate(AMS), _at(*_CUTS), lasts=UNTIL_END, outside=True),
         Kind("slow-links", _slow_links, _at(*_CUTS), lasts=UNTIL_END),
         Kind("disk-full", _fill_disk, _at("stop_services", "release"), lasts=UNTIL_END),
         Kind("volume-removed", _remove_volume, (*_TO_C1, Place("decide", "intent"))),
         Kind("volume-truncated", _truncate_volume, (*_at("stop_services", "release", "final_sync"), Place("final_sync", "done"))),
-        Kind("stop-never-ends", _stop_hangs, _at("stop_services"), lasts=UNTIL_END, early=True, hits=True),
+        Kind("stop-never-ends", _stop_hangs, _at("stop_services"), lasts=UNTIL_END, early=True, hits=True, outside=True),
         Kind("start-fails", _start_fails, _at("start_instances"), lasts=UNTIL_END, early=True),
         Kind("never-healthy", _never_healthy, _at("health_checks"), lasts=UNTIL_END, early=True),
         Kind("balancer-socket-gone", _lose_socket, _at("stop_services", "accept", "start_instances", "switch_traffic"), lasts=UNTIL_END),
-        Kind("reboot-dr", _reboot("dr"), booted=True),
-        Kind("reboot-primary", _reboot("primary"), booted=True),
+        Kind("reboot-dr", _reboot("dr"), booted=True, outside=True),
+        Kind("reboot-primary", _reboot("primary"), booted=True, outside=True),
         Kind("click-twice", _click_twice, _at("stop_services", "verify", "accept", "start_instances")),
         Kind("rollback-asked", _message("rollback"), everywhere(), asks="rollback"),
         Kind("stop-asked", _message("stop"), everywhere()),

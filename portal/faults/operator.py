@@ -44,6 +44,7 @@ def settle(ground: Ground, asks: str, running: Any) -> tuple[list[dict[str, Any]
         if not action or len(done) == TRIES:
             return done, now
         answer = ground.xdr("run", action, PLAN)
-        done.append({"from": str(now.state), "action": action, "exit_code": answer["exit_code"], "error": answer.get("error", "")})
+        told = {name: answer.get(name) for name in ("exit_code", "error", "achieved")}
+        done.append({"from": str(now.state), "action": action, **told})
         if answer["exit_code"] in (10, 12) and action == asks:
             asks = "failback" if asks == "rollback" else "rollback"

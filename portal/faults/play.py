@@ -12,7 +12,7 @@ from typing import Any
 from ..lab.client import Client
 from ..lab.lab import SITE_HOSTS
 from ..lab.orders import Log, acknowledged, read_log
-from . import ending, observer, operator, volumes
+from . import ending, observer, operator, reports, volumes
 from .ground import GROUPS, NEVER, PLAN, RESOURCES, Ground
 from .patience import wait_until
 from .scenario import Scenario
@@ -46,6 +46,7 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
             scene.heal()
             actions, view = operator.settle(ground, scenario.kind.asks, lambda: observer.running(observer.read(ground.observed)))
             serves = _acknowledges(log, 2)
+            documents = [scene.document(), *scene.documents, *actions]
         finally:
             client.stop()
             scene.close()
@@ -59,6 +60,9 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
     if view.epoch == epoch:
         breaches += observer.strangers(sightings, SITE_OF["primary"])
     breaches += [one["error"] for one in actions if one["exit_code"] == NEVER]
+    told |= {"reported": reports.of(documents), "outage_s": round(reports.seen(read_log(log).acks, begun), 3)}
+    if not scenario.kind.outside:
+        breaches += reports.wrong(told["reported"], told["outage_s"], 1 / RATE)
     breaches += _unended(told, serves) + _lost(ground, up, read_log(log))
     if _came_home_by_itself(told):
         left = ground.ending()

@@ -36,6 +36,7 @@ class Scene:
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.notes: list[str] = []  # what a fault itself found wrong
+        self.documents: list[dict[str, Any]] = []  # of the commands of a fault itself
         self.hit: list[str] = []  # the processes that were killed or frozen
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[Process] = set()

@@ -10,7 +10,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from .. import question, units
+from .. import achieved, question, units
 from ..actions import asked
 from ..board import Volume
 from ..choices import Active, stop_refused
@@ -152,6 +152,7 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         last=log[-1].seq if log else 0,
         missing=max(0, last - LINES),
         outcome=outcome(run),
+        achieved=list(achieved.told(cost)) if (cost := (run.result or {}).get("achieved")) else [],
         facts=facts,
         question=facts.question if facts and facts.question and facts.question.run.id == run.id else None,
         answered=runs.answer_to(store, run) if run.ended and run.action in MOVES else None,

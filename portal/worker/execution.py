@@ -23,7 +23,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.durable import read_j
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
-from .. import actions, plan_view
+from .. import achieved, actions, plan_view
 from .. import runs as folders
 from ..cutover import FAILBACK, Cutover, counting, gathered
 from ..events import Event, Listener
@@ -99,12 +99,19 @@ class Executor:
             newest = events.after(self.store, run.id, last - 1) if last else []
             if not newest or newest[-1]["kind"] != "ended":
                 events.append(self.store, run.id, [ended], by=self.worker)
-            runs.finish(self.store, run.id, kept, by=self.worker)
+            cost = achieved.of(self.store, run, self._targets(run))
+            runs.finish(self.store, run.id, {**kept, "achieved": cost and cost.to_json()}, by=self.worker)
 
         self.patiently(tell)
         if self.on_event:
             self.on_event({"seq": 0, "run": run.id, **ended})
         log.info("run %s ended with %s %s", run.id, document["exit_code"], document["error"])
+
+    def _targets(self, run: Run) -> Mapping[str, float]:
+        """The plan's, none for one that is not there any more."""
+        with contextlib.suppress(XdrError):
+            return dict(plan_view.one_plan(run.plan, self.inventory)["targets"])
+        return {}
 
     @contextlib.contextmanager
     def _only_here(self, run_id: str) -> Iterator[None]:

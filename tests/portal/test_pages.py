@@ -14,6 +14,7 @@ import pytest
 from httpx2 import Response
 from starlette.routing import Route
 
+from portal.achieved import Achieved
 from portal.store import accounts, audit, observations, runs
 from portal.store.accounts import Role
 from portal.store.runs import Run
@@ -305,8 +306,10 @@ def test_a_run_from_its_request_to_its_end(portal: Portal) -> None:
     assert '<li class="pending">' in page
     for batch in batches[9:]:
         portal.tell(run, timed(batch))
-    portal.finish(run, seconds=9.0, changed=20, state="FAILED_BACK")
+    cost = Achieved(4.5, 1.0, 5.5, targets=plan()["targets"]).to_json()
+    portal.finish(run, seconds=9.0, changed=20, state="FAILED_BACK", achieved=cost)
     page = text(portal, f"/runs/{run.id}")
+    assert "<dt>outage</dt><dd>4.5 s, within the RTO of 15 min</dd><dt>data</dt><dd>nothing was left behind</dd>" in page
     assert "Done in 9.0 s, 20 changes, the plan is FAILED_BACK" in page
     assert "Reprotect now" in page
     assert '<li class="pending">' not in page
