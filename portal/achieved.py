@@ -119,7 +119,7 @@ class Trace:
             case "xdr_gate":
                 self._seen(event.get("xdr_view") or {})
             case "xdr_instances" if event["step"] == "stop_services":
-                self._stopped = True
+                self._went(now, items)
             case "xdr_instances" | "xdr_health":
                 self._well = now
             case "xdr_traffic" if event["status"] == "changed":
@@ -130,6 +130,13 @@ class Trace:
                 self._promoted(items)
             case "xdr_ownership":
                 self._recorded(event.get("record") or {})
+
+    def _went(self, now: Moment, items: list[dict[str, Any]]) -> None:
+        """The first services are gone: they went as long ago as it took the host, which is nearer than when the task began."""
+        if not self._stopped and not self._inexact:
+            took = max((float(item.get("seconds") or 0.0) for item in items), default=0.0)
+            self._begin = Moment(now.at - took, now.boot, now.up - took)
+        self._stopped = True
 
     def _seen(self, view: Mapping[str, Any]) -> None:
         """By the hosts' records services were stopped, and none of the events so far told of it."""

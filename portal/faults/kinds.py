@@ -41,6 +41,7 @@ class Kind:
     early: bool = False
     booted: bool = False
     hits: bool = False  # it is no fault where it finds no process to hit
+    web: bool = False  # the failback is begun on the page, and a worker has it
     outside: bool = False  # it takes the services from the clients by itself, of which no run can know
 
 
@@ -62,6 +63,14 @@ def _freeze_worker(scene: Scene, _: Place) -> None:
 
 def _freeze_playbook(scene: Scene, _: Place) -> None:
     scene.freeze(scene.playbook_tree())
+
+
+def _kill_portal(scene: Scene, _: Place) -> None:
+    scene.kill(scene.portal)
+
+
+def _freeze_portal(scene: Scene, _: Place) -> None:
+    scene.freeze(scene.portal)
 
 
 def _replace_controller(scene: Scene, _: Place) -> None:
@@ -219,6 +228,9 @@ KINDS = {
         Kind("freeze-worker-minute", _freeze_worker, _at(*_LONG), lasts=MINUTE, hits=True),
         Kind("freeze-playbook-minute", _freeze_playbook, _at(*_LONG), lasts=MINUTE, hits=True),
         Kind("freeze-module-minute", _freeze_module, _at(*_LONG), lasts=MINUTE, hits=True),
+        Kind("kill-portal", _kill_portal, _at(*_CUTS), lasts=AWHILE, hits=True, web=True),
+        Kind("freeze-portal-minute", _freeze_portal, _at(*_LONG), lasts=MINUTE, hits=True, web=True),
+        Kind("restart-controller", _kill_controller, everywhere(), hits=True, web=True),
         Kind("clock-ahead", _clock(HOUR), lasts=UNTIL_END),
         Kind("clock-behind", _clock(-HOUR), lasts=UNTIL_END),
         Kind("controller-clock-ahead", _controller_clock(HOUR), _at(*_CUTS), lasts=UNTIL_END),

@@ -18,6 +18,7 @@ from .patience import wait_until
 from .scenario import Scenario
 from .scene import Scene
 from .watch import Watch
+from .web import WebScene
 
 RATE = 8.0  # orders a second
 ENDS_WITHIN = 300.0  # of a run, from the fault or its healing on
@@ -34,7 +35,7 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
     log = ground.var / "orders.jsonl"
     log.unlink(missing_ok=True)
     client = Client(ground.balancer_url, log, RATE, ground.network.inside(SITE_HOSTS["witness"]))
-    scene = Scene(ground)
+    scene = WebScene(ground) if scenario.kind.web else Scene(ground)
     told: dict[str, Any] = {"kind": scenario.kind.name, "step": scenario.place.step, "mark": scenario.place.mark}
     with Watch(ground.record) as watch:
         try:
@@ -46,6 +47,7 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
             scene.heal()
             actions, view = operator.settle(ground, scenario.kind.asks, lambda: observer.running(observer.read(ground.observed)))
             serves = _acknowledges(log, 2)
+            scene.notes += scene.shows(str(view.state)) if isinstance(scene, WebScene) else []
             documents = [scene.document(), *scene.documents, *actions]
         finally:
             client.stop()
@@ -97,7 +99,7 @@ def _run(scene: Scene, scenario: Scenario) -> dict[str, Any]:
     return {
         "reached": reached and (bool(scene.hit) or not kind.hits),
         "hit": scene.hit,
-        "exit_code": scene.process.poll(),
+        "exit_code": scene.exit_code,
         "error": str(document.get("error") or ""),
         **asked,
     }

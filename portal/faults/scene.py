@@ -65,6 +65,10 @@ class Scene:
     def over(self) -> bool:
         return self.process.poll() is not None
 
+    @property
+    def exit_code(self) -> int | None:
+        return self.process.poll()
+
     def reaches(self, place: Place) -> bool:
         """Whether it came there. False where the run ended before, or took too long."""
         wait_until(lambda: place.reached(self.ground.record(place.site)) or self.over, BEGINS_WITHIN, LOOK)
@@ -92,6 +96,11 @@ class Scene:
     def worker(self) -> set[Process]:
         found = processes.process(self.process.pid)
         return {found} if found else set()
+
+    @property
+    def portal(self) -> set[Process]:
+        """Only of a run that was begun on the page (web.py)."""
+        return set()
 
     @property
     def _folders(self) -> list[Path]:

@@ -48,6 +48,13 @@ def test_a_frozen_controller_wakes_after_another_has_rolled_back(ground: Ground)
     assert told["owner"] == "dr"
 
 
+def test_a_controller_that_died_with_portal_and_worker_goes_on_when_it_is_started_again(ground: Ground) -> None:
+    told = played(ground, "restart-controller@accept/intent")
+    assert (told["outcome"], told["operator"]) == ("home", [])
+    assert any("xdr portal" in command for command in told["hit"])
+    assert [one["inexact"] for one in told["reported"]] == [""]
+
+
 def test_the_observer_sees_a_service_that_was_started_past_the_guard(ground: Ground) -> None:
     """What the scenarios assert is no empty promise: here is the fault that they must never find."""
     ground.reset()

@@ -39,8 +39,9 @@ class Telling:
     def result(self, after: float, module: str, step: str = "", status: str = "changed", **rest: Any) -> Telling:
         return self.add(after, "result", module=f"xdr.failback.{module}", step=step, status=status, **rest)
 
-    def stop(self, after: float = 5.0) -> Telling:
-        return self.add(after, "task", step="stop_services").result(1, "xdr_instances", "stop_services")
+    def stop(self, after: float = 5.0, took: float = 1.0) -> Telling:
+        telling = self.add(after, "task", step="stop_services")
+        return telling.result(1, "xdr_instances", "stop_services", results=[{"seconds": took}, {"seconds": took / 2}])
 
     def ownership(self, outcome: str | None = None, after: float = 0.5) -> Telling:
         return self.result(after, "xdr_ownership", record={"run": {"outcome": outcome}})
@@ -78,6 +79,7 @@ CASES = {
     "home": (home(), 5.0, "", None),
     "rolled back": (Telling().launch().view().stop().ownership().well(3).ownership("rolled_back"), 4.5, "", None),
     "the traffic had to be led back": (Telling().launch("rollback.yml").stop().well(3).switch(2).ownership("rolled_back"), 6.0, "", None),
+    "the module began late": (Telling().launch().stop(took=0.25).ownership().well(3).switch().ownership("ok"), 4.25, "", None),
     "killed in the middle, then home": (
         Telling().launch().stop().ownership().launch(after=20).view(NOON).stop(2).well().switch().ownership("ok"),
         1 + 0.5 + 20 + 1 + 2 + 1 + 1 + 0.5,
