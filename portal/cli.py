@@ -17,7 +17,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_bench, cli_faults, cli_runs, cli_users
+from . import cli_audit, cli_bench, cli_faults, cli_runs, cli_users
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -66,6 +66,7 @@ for name, part in (
     ("run", cli_runs.app),
     ("db", db_app),
     ("user", cli_users.app),
+    ("audit", cli_audit.app),
     ("schema", schema_app),
     ("lab", lab_app),
     ("bench", cli_bench.app),

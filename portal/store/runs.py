@@ -88,13 +88,12 @@ def request(store: Store, run: Run) -> Run:
             if run.exclusive and not run.cycle:
                 _send_cycles_away(connection, run)
             connection.execute(table.insert().values(**run.__dict__))
-            if run.origin != SCHEDULE:
-                audit.write(
-                    connection, run.requested_by, run.origin, run.action, f"plan {run.plan}", f"run {run.id}. {_detail(run)}".strip()
-                )
             if "answer" in run.arguments:
                 told = f"{run.requested_by} answered: {run.arguments['answer']['told']}"
                 events.add(connection, run.id, [_warning(told, run.requested_at)])
+            if run.origin != SCHEDULE:
+                detail = f"run {run.id}. {_detail(run)}".strip()
+                audit.write(connection, run.requested_by, run.origin, run.action, f"plan {run.plan}", detail)
     except IntegrityError as error:  # two machines at once, on PostgreSQL
         raise _taken(run, active(store, run.plan)) from error
     except XdrError as error:

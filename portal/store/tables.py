@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0002"  # the newest migration; a test holds it against the folder
+VERSION = "0003"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -95,6 +95,7 @@ audit = Table(
     Column("subject", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # done, refused
     Column("detail", Text, nullable=False),
+    Column("hash", Text, nullable=False, server_default=""),  # store/audit.py
 )
 Index("audit_by_time", audit.c.at)
 

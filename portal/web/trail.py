@@ -21,4 +21,5 @@ def overview(visit: Visit) -> Response:
     if before and not (before.isascii() and before.isdecimal() and len(before) < 12):
         raise HTTPException(400, "before is the number of an entry")
     entries = audit.latest(visit.desk.store, SHOWN, int(before) if before else None)
-    return page(visit, "audit.html", entries=entries, older=entries[-1].id if len(entries) == SHOWN else None)
+    verdict = audit.verify(visit.desk.store) if visit.request.query_params.get("verify") == "1" else None
+    return page(visit, "audit.html", entries=entries, older=entries[-1].id if len(entries) == SHOWN else None, verdict=verdict)

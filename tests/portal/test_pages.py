@@ -430,6 +430,15 @@ def test_audit_goes_back_page_by_page(portal: Portal) -> None:
     assert portal.client(Role.dr_admin).get("/audit?before=-1").status_code == 400
 
 
+def test_audit_is_verified_on_the_page(portal: Portal) -> None:
+    audit.add(portal.store, "x", "y", "z", "s")
+    assert "each as it was written" in text(portal, "/audit?verify=1", Role.dr_admin)
+    with portal.store.writing() as connection:
+        connection.exec_driver_sql("DROP TRIGGER audit_no_update")
+        connection.exec_driver_sql("UPDATE audit SET who = 'w'")
+    assert "The trail was tampered with: entry 1 " in text(portal, "/audit?verify=1", Role.dr_admin)
+
+
 # -- the frame -------------------------------------------------------------------------------------------------
 
 

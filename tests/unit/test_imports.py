@@ -38,8 +38,8 @@ ONLY_IN = {
     "ruamel.yaml": {f"{PLUGINS}/plugin_utils/source.py"},
     "ansible_runner": {"portal/runner.py"},
     "alembic": {
-        f"portal/store/{name}.py"
-        for name in ("migration", "migrations/env", "migrations/versions/0001_first", "migrations/versions/0002_launches")
+        *("portal/store/migration.py", "portal/store/migrations/env.py"),
+        *(str(path.relative_to(ROOT)) for path in (ROOT / "portal/store/migrations/versions").glob("*.py")),
     },
     "argon2": {"portal/store/accounts.py"},
     "blake3": {"portal/bench/limits.py"},  # guarded
