@@ -17,7 +17,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_audit, cli_bench, cli_faults, cli_runs, cli_users
+from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runs, cli_users
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -173,6 +173,9 @@ def adopt(
     else:
         render.show(adoption.render(documents, {name: plan_view.site_names(one) for name, one in known.items()}))
     raise typer.Exit(states.exit_code(documents))
+
+
+app.command("report")(cli_report.report)
 
 
 # -- portal, worker, store -------------------------------------------------------------------------------

@@ -90,6 +90,14 @@ def after(store: Store, number: int = 0) -> Iterator[Entry]:
         number = found[-1].id
 
 
+def of_plan(store: Store, plan: str, since: float, until: float) -> list[Entry]:
+    """What was asked for about a plan and its runs in that time (Unix seconds), in order."""
+    about = sa.or_(table.c.subject == f"plan {plan}", table.c.subject.endswith(f" of plan {plan}", autoescape=True))
+    wanted = sa.select(table).where(about, table.c.at >= since, table.c.at <= until).order_by(table.c.id)
+    with store.reading() as connection:
+        return [Entry(**dict(row)) for row in connection.execute(wanted).mappings()]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """``head``: the newest hash, to be kept elsewhere; ``wrong``: what does not fit, empty where all does."""

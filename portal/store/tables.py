@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0003"  # the newest migration; a test holds it against the folder
+VERSION = "0004"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -110,4 +110,13 @@ workers = Table(
     Column("seen_at", Float, nullable=False),  # by the database's clock, as started_at
 )
 
-APPEND_ONLY = ("events", "audit")
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("incident", Text, ForeignKey("runs.id"), nullable=False),  # its first run
+    Column("at", Float, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+Index("notes_of_incident", notes.c.incident)

@@ -84,6 +84,12 @@ def page(visit: Visit, template: str, status: int = 200, **values: Any) -> HTMLR
     return _rendered(template, status, **{"refusal": "", **shared, **values})
 
 
+def printed(template: str, **values: Any) -> str:
+    """A page as a file of its own: no menus, no scripts, its style within."""
+    style = (TEMPLATES.parent.parent / "static" / "report.css").read_text(encoding="utf-8")
+    return _templates().get_template(template).render(now=time.time(), zone=time.strftime("%Z"), style=style, **values)
+
+
 def bare(request: Request, template: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
     """A page for whoever comes."""
     return _rendered(template, status, headers, session=None, refusal="", path=request.url.path, **values)

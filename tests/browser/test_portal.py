@@ -13,9 +13,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from portal import PROJECT
+from portal.achieved import Achieved
 from portal.store import observations, runs
 from tests.support.browsers import chromium, served
-from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, seen, timed
+from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, plan, seen, timed
 
 pytestmark = pytest.mark.browser
 
@@ -299,3 +300,28 @@ def test_the_keyboard_alone_starts_a_check(page: Page, portal: Portal) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/runs/*")
     expect(page.locator("#board")).to_contain_text("Only checking")
+
+
+def test_the_report_of_an_incident(page: Page, portal: Portal, scheme: str) -> None:
+    portal.halts()
+    home = portal.request("failback")
+    for batch in failback():
+        portal.tell(home, timed(batch))
+    cost = Achieved(4.5, time.time() - 60, time.time() - 55.5, targets=plan()["targets"])
+    portal.finish(home, changed=20, state="FAILED_BACK", achieved=cost.to_json())
+    login(page, Role.operator)
+    page.goto(f"/plans/{PLAN}")
+    page.get_by_role("link", name="Incidents and their reports").click()
+    page.locator("table.rows tbody a").first.click()
+    expect(page.locator("#costs")).to_contain_text("within RTO")
+    expect(page.locator("#issues")).to_contain_text("cart: http did not pass")
+    page.get_by_label("Add a note").fill("Cause: the switch in rack 4.\nTo do: a second one.")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator(".note")).to_contain_text("Cause: the switch in rack 4.")
+    shot(page, "incident", scheme, whole=True)
+    expect(page.locator("#costs").get_by_role("link", name=home.id)).to_be_visible()
+    page.emulate_media(media="print")
+    expect(page.locator(".top")).to_be_hidden()
+    expect(page.get_by_label("Add a note")).to_be_hidden()
+    expect(page.locator("#timeline")).to_be_visible()
+    shot(page, "incident-paper", scheme, whole=True)

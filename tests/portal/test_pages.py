@@ -381,6 +381,43 @@ def test_older_runs(portal: Portal) -> None:
     assert portal.client().get("/runs?before=x").status_code == 400
 
 
+# -- incidents ---------------------------------------------------------------------------------------------------
+
+
+def test_an_incident_from_the_plan_to_its_report(portal: Portal) -> None:
+    assert "None: the plan has not been moved" in text(portal, "/plans/webshop/incidents")
+    run = portal.halts()
+    assert '<a href="/plans/webshop/incidents">' in text(portal, "/plans/webshop")
+    where = f"/plans/webshop/incidents/{run.id}"
+    assert f'<a href="{where}">' in text(portal, "/plans/webshop/incidents")
+    page = text(portal, where)
+    assert "not over yet: the plan is not ACTIVE again" in page
+    assert "cart: http did not pass (Connection refused)" in page
+    assert 'name="text"' not in text(portal, where, Role.viewer), "who only reads has no form"
+    document = portal.client(Role.viewer).get(f"{where}?format=json").json()
+    assert (document["incident"], document["state"]) == (run.id, "open")
+
+
+def test_a_note_in_a_report(portal: Portal) -> None:
+    run, client = portal.halts(), portal.client()
+    where = f"/plans/webshop/incidents/{run.id}"
+    assert client.post(f"{where}/notes", data=portal.form(client, text=HOSTILE)).headers["Location"] == f"{where}#notes"
+    page = text(portal, where)
+    assert "&lt;script&gt;" in page
+    assert HOSTILE not in page
+    newest = audit.latest(portal.store, 1)[0]
+    assert (newest.who, newest.action, newest.subject) == ("otto", "note", f"incident {run.id} of plan webshop")
+    refused = client.post(f"{where}/notes", data=portal.form(client, text=" "))
+    assert refused.status_code == 400
+    assert "a note has 1 to 4000 characters" in refused.text
+    assert audit.latest(portal.store, 1)[0].outcome == "refused"
+
+
+@pytest.mark.parametrize("path", ["/plans/nothing/incidents", "/plans/webshop/incidents/nothing"])
+def test_incidents_that_are_none(portal: Portal, path: str) -> None:
+    assert portal.client().get(path).status_code == 404
+
+
 # -- sites, users, audit ---------------------------------------------------------------------------------------
 
 

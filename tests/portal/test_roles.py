@@ -20,6 +20,9 @@ TABLE = {
     ("POST", "/logout"): Role.viewer,
     ("GET", "/"): Role.viewer,
     ("GET", "/plans/{plan}"): Role.viewer,
+    ("GET", "/plans/{plan}/incidents"): Role.viewer,
+    ("GET", "/plans/{plan}/incidents/{run}"): Role.viewer,
+    ("POST", "/plans/{plan}/incidents/{run}/notes"): Role.operator,
     ("POST", "/plans/{plan}/{action}"): Role.operator,
     ("GET", "/runs"): Role.viewer,
     ("GET", "/runs/{run}"): Role.viewer,
@@ -71,12 +74,13 @@ def test_each_endpoint_has_the_role_of_the_table() -> None:
 def test_who_may(portal: Portal, method: str, path: str, role: Role) -> None:
     if path == "/stream":
         return  # it has no end: tests/portal/test_streams.py
-    run = portal.request("verify-primary")
+    run = portal.request("failback" if "incidents" in path else "verify-primary")
     if "stop" not in path:
-        portal.finish(run)
+        portal.finish(run, changed=1)
     client = portal.client(role)
     csrf = portal.form(client)["csrf"]
-    answer = client.request(method, filled(path, run.id), headers={"X-CSRF-Token": csrf})
+    fields = {"text": "a note"} if method == "POST" else None
+    answer = client.request(method, filled(path, run.id), headers={"X-CSRF-Token": csrf}, data=fields)
     if role < TABLE[method, path]:
         assert answer.status_code == 403
         assert f"takes the role {TABLE[method, path].label}" in answer.text

@@ -1,0 +1,58 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The pages of a plan's incidents: all of them, and the report of one, to which people add notes."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from .. import incident, report
+from ..incident import Incident
+from ..store import notes
+from ..store.accounts import Role
+from .pages import page
+from .visit import Visit, allowed
+
+
+@allowed(Role.viewer)
+def overview(visit: Visit) -> Response:
+    plan = visit.path("plan")
+    found = incident.of_plan(visit.desk.store, plan)
+    if not found and plan not in visit.desk.inventory.plans:
+        raise HTTPException(404)
+    return page(visit, "incidents.html", plan=plan, incidents=found)
+
+
+@allowed(Role.viewer)
+def one(visit: Visit) -> Response:
+    found = _incident(visit)
+    if visit.request.query_params.get("format") == "json":
+        return JSONResponse(report.of(visit.desk.store, found))
+    return _page(visit, found)
+
+
+@allowed(Role.operator)
+def note(visit: Visit) -> Response:
+    found = _incident(visit)
+    try:
+        text = visit.form.get("text", "")
+        notes.add(visit.desk.store, found.id, found.plan, text, by=visit.user.name, origin=visit.origin)
+    except XdrError as error:
+        visit.note("note", f"incident {found.id} of plan {found.plan}", error.sentence(), "refused")
+        return _page(visit, found, error.sentence(), 400)
+    return RedirectResponse(f"/plans/{quote(found.plan, safe='')}/incidents/{quote(found.id, safe='')}#notes", 303)
+
+
+def _incident(visit: Visit) -> Incident:
+    found = incident.one(visit.desk.store, visit.path("plan"), visit.path("run"))
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def _page(visit: Visit, found: Incident, refusal: str = "", status: int = 200) -> Response:
+    return page(visit, "incident.html", status, report=report.of(visit.desk.store, found), refusal=refusal, longest=notes.LONGEST)
