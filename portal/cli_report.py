@@ -88,5 +88,17 @@ def _shown(document: dict[str, Any]) -> RenderableType:
         for one in document["asked"]
     ]
     notes = [f"{units.since(one['at'])}  {one['who']}: {one['text']}" for one in document["notes"]]
-    parts = [f"incident {document['incident']} of plan {document['plan']}", *document["told"], "", *asked, "", lines, "", *notes]
+    checked = [f"{'done' if one['done'] else 'OPEN'}  {one['title']}: {one['how']}" for one in document["checklist"]]
+    parts = [
+        f"incident {document['incident']} of plan {document['plan']}",
+        *document["told"],
+        "",
+        *checked,
+        "",
+        *asked,
+        "",
+        lines,
+        "",
+        *notes,
+    ]
     return Group(*(escape(part) if isinstance(part, str) else part for part in parts))

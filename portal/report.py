@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import achieved, units
+from . import achieved, checklist, units
+from .checklist import Evidence
 from .events import Event
 from .incident import Incident
 from .store import audit, events, notes
@@ -82,16 +83,26 @@ class _Course:
 def of(store: Store, incident: Incident) -> dict[str, Any]:
     """The report as a document; times are Unix seconds.
 
-    ``costs``: what each move cost that ended an outage, as achieved.py tells it, with its ``run`` and ``action``; ``timeline``: Lines, and
-    ``issues`` those of them that went wrong; ``asked``: the audit entries about the plan in that time; ``retries``: runs that were launched
-    more than once; ``skipped``: answers that left health checks out; ``runbook``: the hashes of the plan that the runs had pinned;
-    ``notes``: what people wrote.
+    ``state``: open, over (protected at home again), or closed, when all of its ``checklist`` is done, too; ``costs``: what each move cost
+    that ended an outage, as achieved.py tells it, with its ``run`` and ``action``; ``timeline``: Lines, and ``issues`` those of them that
+    went wrong; ``asked``: the audit entries about the plan in that time; ``retries``: runs that were launched more than once;
+    ``skipped``: answers that left health checks out; ``runbook``: the hashes of the plan that the runs had pinned; ``notes``: what people
+    wrote.
     """
-    courses = [_course(store, run) for run in incident.runs]
+    evidence = Evidence()
+    courses = [_course(store, run, evidence) for run in incident.runs]
+    written = notes.of(store, incident.id)
+    checked = checklist.items(incident, evidence, written)
+    closed = incident.over and all(item.done for item in checked)
     lines = sorted((line for course in courses for line in course.lines), key=lambda line: line.at)
     return {
-        **{"plan": incident.plan, "incident": incident.id, "state": incident.word, "began": incident.began, "ended": incident.ended},
+        "plan": incident.plan,
+        "incident": incident.id,
+        "state": "closed" if closed else incident.word,
+        "began": incident.began,
+        "ended": incident.ended,
         "told": list(_told(incident)),
+        "checklist": checklist.document(checked),
         "costs": _costs(incident.runs),
         "runs": [_run(run) for run in incident.runs],
         "timeline": [asdict(line) for line in lines],
@@ -100,16 +111,17 @@ def of(store: Store, incident: Incident) -> dict[str, Any]:
         "skipped": _skipped(incident.runs),
         "asked": [entry.to_json() for entry in audit.of_plan(store, incident.plan, incident.began - 1, incident.ended or time.time())],
         "runbook": list({plan: None for course in courses for plan in course.plans}),
-        "notes": [note.to_json() for note in notes.of(store, incident.id)],
+        "notes": [note.to_json() for note in written],
     }
 
 
-def _course(store: Store, run: Run) -> _Course:
+def _course(store: Store, run: Run, evidence: Evidence) -> _Course:
     course, seq = _Course(run), 0
     while batch := events.after(store, run.id, seq):
         for event in batch:
             seq = event["seq"]
             course.add(event)
+            evidence.add(run.id, event)
     course.close()
     return course
 

@@ -20,26 +20,27 @@ LONGEST = 4000  # characters
 
 @dataclass(frozen=True)
 class Note:
-    """``incident`` is the id of its first run."""
+    """``incident`` is the id of its first run; ``item``: what it ticks of the checklist (portal/checklist.py), else empty."""
 
     id: int
     incident: str
     at: float
     who: str
+    item: str
     text: str
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def add(store: Store, incident: str, plan: str, text: str, *, by: str, origin: str) -> None:
+def add(store: Store, incident: str, plan: str, text: str, *, by: str, origin: str, item: str = "") -> None:
     """With its audit entry. Raises XdrError, code usage, for a note that is empty or too long."""
     text = text.strip()
     if not text or len(text) > LONGEST:
         raise XdrError(f"a note has 1 to {LONGEST} characters, this has {len(text)}", todo="Write it, or split it", code="usage")
     with store.writing() as connection:
-        connection.execute(table.insert().values(incident=incident, at=time.time(), who=by, text=text))
-        audit.write(connection, by, origin, "note", f"incident {incident} of plan {plan}", text)
+        connection.execute(table.insert().values(incident=incident, at=time.time(), who=by, item=item, text=text))
+        audit.write(connection, by, origin, f"tick {item}" if item else "note", f"incident {incident} of plan {plan}", text)
 
 
 def of(store: Store, incident: str) -> list[Note]:

@@ -117,6 +117,7 @@ notes = Table(
     Column("incident", Text, ForeignKey("runs.id"), nullable=False),  # its first run
     Column("at", Float, nullable=False),
     Column("who", Text, nullable=False),
+    Column("item", Text, nullable=False),  # of the checklist, which the note ticks; else empty
     Column("text", Text, nullable=False),
 )
 Index("notes_of_incident", notes.c.incident)

@@ -10,7 +10,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from .. import incident, report
+from .. import checklist, incident, report
 from ..incident import Incident
 from ..store import notes
 from ..store.accounts import Role
@@ -39,8 +39,10 @@ def one(visit: Visit) -> Response:
 def note(visit: Visit) -> Response:
     found = _incident(visit)
     try:
-        text = visit.form.get("text", "")
-        notes.add(visit.desk.store, found.id, found.plan, text, by=visit.user.name, origin=visit.origin)
+        text, item = visit.form.get("text", ""), visit.form.get("item", "")
+        if item and item not in checklist.ITEMS:
+            raise XdrError(f"{item!r} is no item of the checklist", todo=f"It has: {', '.join(checklist.ITEMS)}", code="usage")
+        notes.add(visit.desk.store, found.id, found.plan, text, by=visit.user.name, origin=visit.origin, item=item)
     except XdrError as error:
         visit.note("note", f"incident {found.id} of plan {found.plan}", error.sentence(), "refused")
         return _page(visit, found, error.sentence(), 400)

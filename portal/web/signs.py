@@ -60,6 +60,7 @@ SIGNS = {
     "within RTO": Sign("●", "ok"),
     "over RTO": Sign("▲", "bad"),
     "over": Sign("●", "ok"),
+    "closed": Sign("✔", "ok"),
     "open": Sign("▲", "warn"),
     "CONNECTED": Sign("●", "ok"),
     "owns the plan": Sign("●", "ok"),

@@ -407,6 +407,10 @@ def test_a_note_in_a_report(portal: Portal) -> None:
     assert HOSTILE not in page
     newest = audit.latest(portal.store, 1)[0]
     assert (newest.who, newest.action, newest.subject) == ("otto", "note", f"incident {run.id} of plan webshop")
+    assert client.post(f"{where}/notes", data=portal.form(client, text="DNS by hand", item="traffic")).status_code == 303
+    assert "“DNS by hand”" in text(portal, where)
+    assert audit.latest(portal.store, 1)[0].action == "tick traffic"
+    assert client.post(f"{where}/notes", data=portal.form(client, text="x", item="nothing")).status_code == 400
     refused = client.post(f"{where}/notes", data=portal.form(client, text=" "))
     assert refused.status_code == 400
     assert "a note has 1 to 4000 characters" in refused.text

@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("incident", sa.Text, sa.ForeignKey("runs.id"), nullable=False),
         sa.Column("at", sa.Float, nullable=False),
         sa.Column("who", sa.Text, nullable=False),
+        sa.Column("item", sa.Text, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
     )
     op.create_index("notes_of_incident", "notes", ["incident"])

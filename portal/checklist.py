@@ -1,0 +1,145 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""What has to be so before an incident can be closed: each item is ticked by what the runs saw, or by a person with a note. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .events import Event
+from .incident import PROTECTED, Incident
+from .store.notes import Note
+
+TRAFFIC, HEALTH, DATA, PROTECTION, DOCUMENTED = ITEMS = ("traffic", "health", "data", "protection", "documented")
+TITLES = {
+    TRAFFIC: "Clients reach the primary site",
+    HEALTH: "The applications are well there",
+    DATA: "Both sites' data was compared and equal",
+    PROTECTION: "The DR site protects the plan again",
+    DOCUMENTED: "The incident is documented",
+}
+AWAY = ("failover.yml", "rollback.yml")  # what a failback showed before one of these is not so any more
+
+
+@dataclass(frozen=True)
+class Item:
+    """``how`` it was ticked, ``at`` (Unix seconds), by which ``run`` or by whom; ``how`` of one that is open says what is missing."""
+
+    name: str
+    done: bool
+    how: str
+    at: float | None = None
+    run: str = ""
+    by: str = ""
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.name]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    well: Mapping[str, bool]  # balancer, resource or volume
+    at: float
+    run: str
+
+
+class Evidence:
+    """Follows the events of an incident's runs, the oldest first. What failbacks saw counts once one of them has ended at home."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+        self._home: dict[str, _Seen] = {}
+        self._counts = False  # the launch that is gone through moves the plan home
+
+    def add(self, run: str, event: Event) -> None:
+        if event["kind"] == "started":
+            self._counts = event["playbook"] == "failback.yml" and not event.get("check")
+            if event["playbook"] in AWAY and not event.get("check"):
+                self._forget()
+        if self._counts and event["kind"] == "result" and event["status"] in ("ok", "changed"):
+            self._result(run, event)
+
+    def _forget(self) -> None:
+        self._seen, self._home = {}, {}
+
+    def _result(self, run: str, event: Event) -> None:
+        items = [item for item in event.get("results") or () if isinstance(item, dict)]
+        match str(event.get("module")).rpartition(".")[2]:
+            case "xdr_traffic":
+                well = {item["name"]: item.get("after") == "primary" and bool(item.get("verified")) for item in items}
+                self._see(TRAFFIC, run, event, well)
+            case "xdr_health":
+                self._see(HEALTH, run, event, {item["name"]: item.get("resource_state") == "Validated" for item in items})
+            case "xdr_delta_sync" if event["step"] == "verify":
+                self._see(DATA, run, event, {item["volume"]: bool(item.get("equal")) for item in items})
+            case "xdr_ownership":
+                self._ended(((event.get("record") or {}).get("run") or {}).get("outcome"))
+
+    def _ended(self, outcome: str | None) -> None:
+        if outcome == "ok":
+            self._home = dict(self._seen)
+        elif outcome == "rolled_back":  # within the failback: its last checks were those of the DR site
+            self._forget()
+
+    def _see(self, name: str, run: str, event: Event, well: Mapping[str, bool]) -> None:
+        before = self._seen[name].well if name in self._seen else {}
+        if well:
+            self._seen[name] = _Seen({**before, **well}, event["at"], run)
+
+    def of(self, name: str) -> Item:
+        seen = self._home.get(name)
+        if seen is None:
+            return Item(name, done=False, how="no failback that came home has shown it")
+        bad = sorted(what for what, well in seen.well.items() if not well)
+        if bad:
+            return Item(name, done=False, how=f"not so: {', '.join(bad)}", at=seen.at, run=seen.run)
+        return Item(name, done=True, how=f"{_SHOWN[name]}: {', '.join(sorted(seen.well))}", at=seen.at, run=seen.run)
+
+
+_SHOWN = {
+    TRAFFIC: "a request through each balancer was answered by the primary site",
+    HEALTH: "every health check was answered well",
+    DATA: "read back from both disks before the hand-over",
+}
+
+
+def items(incident: Incident, evidence: Evidence, notes: Sequence[Note]) -> list[Item]:
+    """All of them, in order. A person's tick is a note that names the item; evidence comes first."""
+    ticked = {note.item: note for note in notes if note.item}
+    health = _all_checked(evidence.of(HEALTH), incident)
+    found = [evidence.of(TRAFFIC), health, evidence.of(DATA), _protection(incident), _documented(notes)]
+    return [_by_person(item, ticked[item.name]) if not item.done and item.name in ticked else item for item in found]
+
+
+def _all_checked(item: Item, incident: Incident) -> Item:
+    """A check that was left out is no evidence."""
+    answers = [run.arguments.get("answer") or {} for run in incident.runs if run.id == item.run]
+    skipped = [group for answer in answers for group in answer.get("skips") or ()]
+    if not skipped:
+        return item
+    return Item(HEALTH, done=False, how=f"the health checks of {' and '.join(skipped)} were left out", at=item.at, run=item.run)
+
+
+def _protection(incident: Incident) -> Item:
+    last = incident.runs[-1]
+    if incident.over:
+        return Item(PROTECTION, done=True, how=f"the plan was {PROTECTED} when {last.action} had ended", at=last.ended_at, run=last.id)
+    return Item(PROTECTION, done=False, how=f"the plan has not been {PROTECTED} since")
+
+
+def _documented(notes: Sequence[Note]) -> Item:
+    written = [note for note in notes if not note.item]
+    if written:
+        return Item(DOCUMENTED, done=True, how="there is a note", at=written[-1].at, by=written[-1].who)
+    return Item(DOCUMENTED, done=False, how="nobody has written a note")
+
+
+def _by_person(item: Item, note: Note) -> Item:
+    return Item(item.name, done=True, how=f"“{note.text}”", at=note.at, by=note.who)
+
+
+def document(found: Sequence[Item]) -> list[dict[str, Any]]:
+    return [{**item.__dict__, "title": item.title} for item in found]
