@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0004"  # the newest migration; a test holds it against the folder
+VERSION = "0005"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -108,6 +108,15 @@ workers = Table(
     Column("version", Text, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),  # by the database's clock, as started_at
+)
+
+lags = Table(
+    "lags",
+    metadata,
+    Column("plan", Text, primary_key=True),
+    Column("at", Float, primary_key=True),
+    Column("bytes", Float),  # null: it was not known
+    Column("age", Float),  # seconds
 )
 
 notes = Table(

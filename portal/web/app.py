@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import auth, banner, hub, incidents, pages, plans, runs, sites, streams, trail, users
+from . import auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -30,6 +30,7 @@ ROUTES = [
     Route("/logout", auth.logout, methods=["POST"]),
     Route("/", plans.overview),
     Route("/plans/{plan}", plans.one),
+    Route("/plans/{plan}/lag", lag.over_time),
     Route("/plans/{plan}/incidents", incidents.overview),
     Route("/plans/{plan}/incidents/{run}", incidents.one),
     Route("/plans/{plan}/incidents/{run}/notes", incidents.note, methods=["POST"]),

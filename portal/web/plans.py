@@ -20,6 +20,7 @@ from ..cutover import FAILBACK
 from ..store import runs
 from ..store.accounts import Role
 from ..store.runs import Run
+from .lag import spans
 from .pages import page
 from .plan_facts import PlanFacts
 from .visit import Visit, allowed
@@ -101,4 +102,4 @@ def _facts(visit: Visit) -> PlanFacts:
 
 
 def _page(visit: Visit, facts: PlanFacts, refusal: str = "", status: int = 200) -> Response:
-    return page(visit, "plan.html", status, facts=facts, plan=facts.plan, refusal=refusal)
+    return page(visit, "plan.html", status, facts=facts, plan=facts.plan, refusal=refusal, spans=spans(visit.desk.store, facts.plan))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import actions, sites, status
 from ..results import RunResult
-from ..store import Store, observations, runs
+from ..store import Store, lags, observations, runs
 from ..store.runs import Run
 from .execution import Prepare, requested
 from .plans import Plans
@@ -95,7 +95,9 @@ class Watch:
         self._looked[observations.SITES] = time.monotonic()
 
     def _keep_plan(self, plan: str, result: RunResult) -> None:
-        if result.view:
-            observations.put(self.store, observations.of_plan(plan), status.document(plan, result))
+        document = status.document(plan, result) if result.view else {}
+        lags.add(self.store, plan, document.get("replication_lag"), document.get("replication_lag_age"))
+        if document:
+            observations.put(self.store, observations.of_plan(plan), document)
         else:
             observations.failed(self.store, observations.of_plan(plan), result.error or "the plan's hosts told nothing")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from portal import PROJECT
 from portal.achieved import Achieved
-from portal.store import observations, runs
+from portal.store import observations, runs, tables
 from tests.support.browsers import chromium, served
 from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, plan, seen, timed
 
@@ -300,6 +300,24 @@ def test_the_keyboard_alone_starts_a_check(page: Page, portal: Portal) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/runs/*")
     expect(page.locator("#board")).to_contain_text("Only checking")
+
+
+def test_the_lag_over_time(page: Page, portal: Portal, scheme: str) -> None:
+    now = time.time()
+    looks = [
+        {"plan": PLAN, "at": now - 86400 + 300 * n, "bytes": 1e6 * (1 + n % 9), "age": None if 90 < n < 100 else 20.0 + 3 * (n % 100)}
+        for n in range(288)
+    ]
+    with portal.store.writing() as connection:
+        connection.execute(tables.lags.insert(), looks)
+    login(page, Role.viewer)
+    page.goto(f"/plans/{PLAN}")
+    expect(page.locator("#lag")).to_contain_text("Last 24 hours: at worst 5 min 17 s old")
+    expect(page.locator("#lag-chart .u-legend")).to_contain_text("age of the last consistent point")
+    page.locator("#lag").screenshot(path=SHOTS / f"lag-{scheme}.png")
+    page.get_by_role("button", name="7 days").click()
+    expect(page.get_by_role("button", name="7 days")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#lag-chart .uplot")).to_have_count(1)
 
 
 def test_the_report_of_an_incident(page: Page, portal: Portal, scheme: str) -> None:

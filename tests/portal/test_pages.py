@@ -15,7 +15,7 @@ from httpx2 import Response
 from starlette.routing import Route
 
 from portal.achieved import Achieved
-from portal.store import accounts, audit, observations, runs
+from portal.store import accounts, audit, lags, observations, runs
 from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.units import seconds, since
@@ -379,6 +379,23 @@ def test_older_runs(portal: Portal) -> None:
     oldest = runs.latest(portal.store, limit=50)[-1].requested_at
     assert text(portal, f"/runs?before={oldest}").count('id="row-') == 1
     assert portal.client().get("/runs?before=x").status_code == 400
+
+
+# -- replication_lag over time -----------------------------------------------------------------------------------
+
+
+def test_lag_over_time(portal: Portal) -> None:
+    assert "Last 24 hours: nobody has looked." in text(portal, "/plans/webshop")
+    lags.add(portal.store, "webshop", 4096, 2.0)
+    lags.add(portal.store, "webshop", "unknown", "unknown")
+    page = text(portal, "/plans/webshop")
+    assert "Last 24 hours: at worst 2.0 s old, within RPO at 50.0 % of the looks, unknown at 50.0 %." in page
+    client = portal.client(Role.viewer)
+    told = client.get("/plans/webshop/lag?hours=168").json()
+    assert (len(told["at"]), told["rpo"], round(told["until"] - told["since"])) == (1, 300, 7 * 86400)
+    assert (told["bytes"], told["age"]) == ([None], [None]), "two looks in one stretch: the worse counts"
+    assert client.get("/plans/webshop/lag?hours=5").status_code == 400
+    assert client.get("/plans/nothing/lag").status_code == 404
 
 
 # -- incidents ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ TABLE = {
     ("POST", "/logout"): Role.viewer,
     ("GET", "/"): Role.viewer,
     ("GET", "/plans/{plan}"): Role.viewer,
+    ("GET", "/plans/{plan}/lag"): Role.viewer,
     ("GET", "/plans/{plan}/incidents"): Role.viewer,
     ("GET", "/plans/{plan}/incidents/{run}"): Role.viewer,
     ("POST", "/plans/{plan}/incidents/{run}/notes"): Role.operator,
