@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .. import openfiles, parallel
-from ..durable import fsync_folder
+from ..durable import Steps, fsync_folder, together
 from ..errors import Refused, XdrError
 from ..site import PlanOnHost, plan_dir
 from . import blocks, manifest, spool, undo
@@ -90,7 +90,7 @@ def commit_and_apply(
             with Beside(received.sync):
                 with Beside(lambda: refuse_open([volume.path for volume in volumes], but=os.getpid())):
                     old = parallel.each(lambda volume: _read_old(received.entries, volume, epoch, points, segments), volumes, most=AT_ONCE)
-                parallel.each(_take, old)
+                together(point.taking(segment) for point, segment in filter(None, old))
                 parallel.each(lambda volume: _reserve(received.entries, volume, created), volumes, most=AT_ONCE)
             commit = received.commit({**record, "volumes": [volume.to_json() for volume in volumes]})
         except OSError as error:
@@ -155,12 +155,6 @@ def _read_old(
     finally:
         os.close(fd)
     return point, segment
-
-
-def _take(old: tuple[RecoveryPoint, Segment] | None) -> None:
-    if old:
-        point, segment = old
-        point.take(segment)
 
 
 def _old(entries: Entries, volume: Incoming, size: int) -> Iterator[Range]:
@@ -259,7 +253,7 @@ def _apply(fd: int, entries: Entries, volumes: list[Incoming]) -> None:
         todo = "Put the disk right; the cycle is committed and will be completed by the next call"
         raise XdrError(f"the cycle could not be applied ({error.strerror})", where=str(volumes[0].path), todo=todo) from error
     now = time.time()
-    parallel.each(lambda volume: _record(volume, now), volumes)
+    together(_recording(volume, now) for volume in volumes)
 
 
 def _write(spool_fd: int, entries: Entries, volumes: list[Incoming]) -> None:
@@ -272,7 +266,11 @@ def _write(spool_fd: int, entries: Entries, volumes: list[Incoming]) -> None:
             _write_one(spool_fd, fd, entries, volume)
             return fd
 
-        parallel.each(os.fdatasync, parallel.each(write, volumes, most=AT_ONCE))
+        together(_waiting(fd) for fd in parallel.each(write, volumes, most=AT_ONCE))
+
+
+def _waiting(fd: int) -> Steps[None]:
+    yield [(os.fdatasync, fd)]
 
 
 def _write_one(spool_fd: int, fd: int, entries: Entries, volume: Incoming) -> None:
@@ -303,11 +301,11 @@ def _put(spool_fd: int, fd: int, entries: list[Entry], size: int) -> None:
     blocks.begin_writing(fd)
 
 
-def _record(volume: Incoming, now: float) -> None:
+def _recording(volume: Incoming, now: float) -> Steps[None]:
     state = volume.folder.load()
     started = volume.read_started if volume.consistent else state.read_started
     fresh: dict[str, Any] = {"cycle": volume.cycle, "read_started": started, "applied_at": now, "generation": state.generation + 1}
-    volume.folder.save(replace(state, **fresh, consistent=volume.consistent, how=volume.how))
+    return volume.folder.saving(replace(state, **fresh, consistent=volume.consistent, how=volume.how))
 
 
 def changes(entries: Entries, volume: Incoming) -> manifest.Changes:

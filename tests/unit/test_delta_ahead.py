@@ -1,0 +1,153 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""Units that are begun ahead of their turn: in order, few, and never past one that is large or has hooks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.delta import begun, outgoing, sender
+from ansible_collections.xdr.failback.plugins.module_utils.delta.ahead import Ahead
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.delta_pair import Pair, content
+from tests.support.processes import wait_until
+
+SMALL, LARGE, ALONE = 3 << 20, None, 0
+
+
+@dataclass(frozen=True)
+class Unit:
+    name: str
+    waiting_bytes: int | None
+
+
+class Begin:
+    """Notes what is begun; what is to fail does."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.begun: list[str] = []
+        self._failing = failing
+
+    def __call__(self, unit: Unit) -> Unit:
+        self.begun.append(unit.name)
+        if unit.name == self._failing:
+            raise XdrError("it cannot be begun")
+        return unit
+
+
+@contextlib.contextmanager
+def ahead(begin: Begin, units: list[Unit]) -> Iterator[Ahead[Unit, Unit]]:
+    with contextlib.closing(Ahead(begin, lambda unit: unit.waiting_bytes == ALONE, units)) as found:
+        yield found
+
+
+@given(st.lists(st.sampled_from([SMALL, LARGE, ALONE]), max_size=8), st.integers(1, 4))
+def test_all_come_in_order(sizes: list[int | None], most: int) -> None:
+    units, going, found = [Unit(str(number), size) for number, size in enumerate(sizes)], [], []
+    with ahead(Begin(), units) as begun_ones:
+        while True:
+            unit = begun_ones.take(wait=not going) if len(going) < most else None
+            if unit:
+                going.append(unit)
+            elif going:
+                assert LARGE not in [each.waiting_bytes for each in going[:-1]], "a unit was begun before a large one was done"
+                assert ALONE not in [each.waiting_bytes for each in going[1:]], "it was not alone"
+                begun_ones.done(going[0])
+                found.append(going.pop(0))
+            else:
+                break
+    assert found == units
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "first_ones", "then"),
+    [(SMALL, SMALL, "123", "1234"), (SMALL, LARGE, "123", "123"), (LARGE, SMALL, "12", "12"), (ALONE, SMALL, "1", "1234")],
+)
+def test_how_far_it_goes_ahead(second: int | None, third: int | None, first_ones: str, then: str) -> None:
+    """Three small ones fill the room."""
+    begin = Begin()
+    with ahead(begin, [Unit("1", SMALL), Unit("2", second), Unit("3", third), Unit("4", SMALL)]) as found:
+        wait_until(lambda: len(begin.begun) == len(first_ones), "as many are begun as may be", 30)
+        first = found.take(wait=True)
+        assert first
+        assert "".join(begin.begun) == first_ones, "it waits in memory until it is done"
+        found.done(first)
+        wait_until(lambda: len(begin.begun) == len(then), "the next ones are begun", 30)
+    assert "".join(begin.begun) == then
+
+
+def test_a_failure_comes_at_its_turn_and_is_the_end() -> None:
+    begin = Begin(failing="2")
+    with ahead(begin, [Unit("1", SMALL), Unit("2", SMALL), Unit("3", SMALL)]) as found:
+        first = found.take(wait=True)
+        assert first
+        assert found.take(wait=False) is None
+        with pytest.raises(XdrError, match="cannot be begun"):
+            found.take(wait=True)
+    assert begin.begun == ["1", "2"]
+
+
+def many(folder: Path) -> Pair:
+    """Each volume a unit; some are read ahead, others are too large for that."""
+    names = [f"volume-{number}" for number in range(9)]
+    pair = Pair(folder, *names, unit="", grows=True)
+    for number, name in enumerate(names):
+        pair.write(pair.source, name, content([1 + number, 2, 3, 0, 5, 6][: 2 + number % 5]))
+    return pair.ready("before-reverse")
+
+
+def units_of(pair: Pair) -> None:
+    """Each volume is a unit of its own."""
+    for host in (pair.source, pair.target):
+        host.write_plan(volumes={name: {**pair._volume(host, name, True, name, None)} for name in pair.volumes})
+
+
+@pytest.mark.parametrize("small", [0, 2 << 16, 1 << 30])
+@pytest.mark.parametrize("commit_every", [1, 3 << 16, 1 << 30])
+def test_units_that_go_over_at_the_same_time_all_arrive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, commit_every: int
+) -> None:
+    monkeypatch.setattr(begun, "SMALL", small)
+    monkeypatch.setattr(sender, "COMMIT_EVERY", commit_every)
+    pair = many(tmp_path)
+    units_of(pair)
+    for _ in range(2):
+        results = pair.sync()
+        assert [result["volume"] for result in results] == pair.volumes
+        assert pair.both(pair.target) == pair.both(pair.source)
+        for number, name in enumerate(pair.volumes):
+            data = bytearray(pair.read(pair.source, name))
+            data[number * 4096 : number * 4096 + 100] = b"x" * 100  # so that pages are asked for
+            pair.path(pair.source, name).write_bytes(data + content([7] * (number % 3)))
+
+
+def test_the_questions_of_several_units_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = many(tmp_path)
+    units_of(pair)
+    pair.sync()
+    for name in pair.volumes:
+        pair.path(pair.source, name).write_bytes(pair.read(pair.source, name)[:-1] + b"y")
+
+    class Patient(Ahead[Any, Any]):
+        def take(self, *, wait: bool) -> Any:
+            if wait:
+                wait_until(lambda: len(self._ready) >= min(3, self._left), "the next ones are begun", 30)
+            return super().take(wait=wait)
+
+    monkeypatch.setattr(sender, "Ahead", Patient)
+    told: list[str] = []
+    ask, answer = outgoing.Session.ask_pages, outgoing.Session.pages
+    monkeypatch.setattr(outgoing.Session, "ask_pages", lambda *each: (told.append("ask"), ask(*each))[1])
+    monkeypatch.setattr(outgoing.Session, "pages", lambda *each: (told.append("answer"), answer(*each))[1])
+    pair.sync()
+    assert told.count("ask") == len(pair.volumes)
+    assert told[:3] == ["ask"] * 3, "the next questions went before the first answer was waited for"
+    assert pair.both(pair.target) == pair.both(pair.source)
