@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 WRITERS = 2  # threads that apply one volume
 AT_ONCE = 4  # volumes that are read or written: that bounds the memory
+OPEN = 64  # volumes that wait for the disk together
 _LOOKS, _BETWEEN = 4, 0.1  # how often it is looked whether a volume is still open, and the seconds in between
 
 Item = TypeVar("Item")
@@ -90,7 +91,7 @@ def commit_and_apply(
             with Beside(received.sync):
                 with Beside(lambda: refuse_open([volume.path for volume in volumes], but=os.getpid())):
                     old = parallel.each(lambda volume: _read_old(received.entries, volume, epoch, points, segments), volumes, most=AT_ONCE)
-                together(point.taking(segment) for point, segment in filter(None, old))
+                    together(point.taking(segment) for point, segment in filter(None, old))
                 parallel.each(lambda volume: _reserve(received.entries, volume, created), volumes, most=AT_ONCE)
             commit = received.commit({**record, "volumes": [volume.to_json() for volume in volumes]})
         except OSError as error:
@@ -247,7 +248,7 @@ def _complete(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
 
 def _apply(fd: int, entries: Entries, volumes: list[Incoming]) -> None:
     try:
-        for some in _lists(iter(volumes), parallel.MOST):
+        for some in _lists(iter(volumes), OPEN):
             _write(fd, entries, some)
     except OSError as error:
         todo = "Put the disk right; the cycle is committed and will be completed by the next call"
@@ -276,8 +277,11 @@ def _waiting(fd: int) -> Steps[None]:
 def _write_one(spool_fd: int, fd: int, entries: Entries, volume: Incoming) -> None:
     blocks.resize(fd, volume.size)
     lists = _lists((entry for entry in entries(volume.span) if entry.volume == volume.position), 16)
-    for some in itertools.islice(lists, 1):  # of a small volume, all: it needs no threads
-        _put(spool_fd, fd, some, volume.size)
+    _put(spool_fd, fd, next(lists, []), volume.size)
+    more = next(lists, None)
+    if more is None:  # a small volume needs no threads
+        return
+    lists = itertools.chain([more], lists)
     # where a session was resumed a block may have come twice, and the last one counts
     with ThreadPoolExecutor(max_workers=WRITERS if volume.span != EVERYWHERE else 1) as pool:
         for _ in ordered(pool, lambda some: _put(spool_fd, fd, some, volume.size), lists):

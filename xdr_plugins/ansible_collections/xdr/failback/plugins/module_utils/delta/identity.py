@@ -15,8 +15,6 @@ import stat
 import time
 from pathlib import Path
 
-from ..durable import Steps, together
-
 TICK = 12_000_000  # nanoseconds; CONFIG_HZ is 100 at the least
 _EXACT = ("ext4", "ext3", "ext2", "xfs", "btrfs")
 _MAGIC = {0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs"}  # statfs(2); ext2 and ext3 are told apart by nobody
@@ -41,12 +39,12 @@ def look(fd: int) -> Identity:
 
 def settled(fd: int) -> Identity | None:
     """A look that tells of every write that comes after it; None where somebody writes just now."""
-    return together([settling(fd)])[0]
+    os.fsync(fd)
+    return look_after_sync(fd)
 
 
-def settling(fd: int) -> Steps[Identity | None]:
-    """``settled``, to be done together with others."""
-    yield [(os.fsync, fd)]
+def look_after_sync(fd: int) -> Identity | None:
+    """The second half of ``settled``, for whoever waits for several files together."""
     for _ in range(2):
         found = look(fd)
         wait = max(found[3], found[4]) + TICK - time.time_ns()

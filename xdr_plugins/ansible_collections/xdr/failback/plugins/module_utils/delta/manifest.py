@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..durable import Steps, opened_folder, together
+from ..durable import Steps, Wait, opened_folder, together
 from .blocks import Content, count, write
 from .hashes import DIGEST
 from .identity import Identity
@@ -130,11 +130,11 @@ class Draft:
 
 def update(path: Path, header: Header, changes: Changes) -> bool:
     """Change a whole manifest in place; False, with nothing done, where there is none of this kind of digest."""
-    return together([updating(path, header, changes)])[0]
+    return together([updating(path, header.hash, lambda: header, changes)])[0]
 
 
-def updating(path: Path, header: Header, changes: Changes) -> Steps[bool]:
-    """``update``, to be done together with others."""
+def updating(path: Path, digest: str, header: Callable[[], Header], changes: Changes, beside: Sequence[Wait] = ()) -> Steps[bool]:
+    """``update``, to be done together with others. ``beside``: what else must be durable before ``header`` is asked for."""
     with contextlib.ExitStack() as stack:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -142,16 +142,17 @@ def updating(path: Path, header: Header, changes: Changes) -> Steps[bool]:
             return False
         stack.callback(os.close, fd)
         before = _parsed(os.pread(fd, _HEAD, 0))
-        if before is None or before.hash != header.hash:
+        if before is None or before.hash != digest:
             return False
         write(fd, 0, _text(before, whole=False))
-        yield [(os.fdatasync, fd)]
+        yield [(os.fdatasync, fd), *beside]
+        fresh = header()
         for first, digests in changes:
             write(fd, _HEAD + first * DIGEST, digests)
-        if os.fstat(fd).st_size > _HEAD + count(header.size) * DIGEST:  # should it grow again, what was cut off is zeros
-            os.ftruncate(fd, _HEAD + count(header.size) * DIGEST)
+        if os.fstat(fd).st_size > _HEAD + count(fresh.size) * DIGEST:  # should it grow again, what was cut off is zeros
+            os.ftruncate(fd, _HEAD + count(fresh.size) * DIGEST)
         yield [(os.fdatasync, fd)]
-        write(fd, 0, _text(header, whole=True))
+        write(fd, 0, _text(fresh, whole=True))
         yield [(os.fdatasync, fd)]
         return True
 

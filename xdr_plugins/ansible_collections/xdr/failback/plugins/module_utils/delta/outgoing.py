@@ -47,7 +47,7 @@ class Outgoing:
         self._session, self._reading, self._lineage, self._packer = session, reading, lineage, packer
         self._position = session.position(reading.volume)
         self._whole = min(reading.copy.size or 0, reading.size) // BLOCK  # blocks that both ends have in full
-        self._worth = Worth(None if reading.copy.patchable else False)
+        self._worth = Worth(None if reading.copy.patchable else False, session.probe.blocks)
         self._asked: deque[tuple[Chunk, list[Run], list[Run]]] = deque()
         self._rest: list[Run] | None = None  # None: no first blocks are asked for
         self.nbytes = 0
@@ -55,7 +55,7 @@ class Outgoing:
     def send(self, chunk: Chunk) -> None:
         """Of a volume's first blocks only the question is sent; the rest waits for the next chunk or the end: the answer is there then."""
         self._settle()
-        most = {None: pages.PROBE, True: pages.MAX_BLOCKS, False: 0}[self._worth.asking]
+        most = {None: self._worth.probe, True: pages.MAX_BLOCKS, False: 0}[self._worth.asking]
         below, above = pages.divided(chunk.runs, self._whole, most)
         if self._worth.asking is None and below:
             self._ask(chunk, below, [])
@@ -81,6 +81,7 @@ class Outgoing:
         """Send what waits; all bytes of the volume."""
         self._settle()
         self._send_asked()
+        self._session.probe.learn(self._worth)
         return self.nbytes
 
     @property

@@ -209,7 +209,7 @@ class Reading:
         if isinstance(self._noted, Draft):
             yield from self._noted.publishing(header)
         elif self._noted:
-            yield from manifest.updating(self.folder.manifest, header, self._noted)
+            yield from manifest.updating(self.folder.manifest, self.digest, lambda: header, self._noted)
 
     def keep_mark(self) -> None:
         """After ``confirming``: the next cycle asks what changed since this one."""

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from .. import parallel
-from ..durable import Steps, together
+from ..durable import Steps, Wait, together
 from ..errors import XdrError
 from . import apply, blocks, hashes, identity, manifest, packing, pages, spool, undo
 from .apply import Incoming, commit_and_apply, spool_dir
@@ -153,7 +153,7 @@ class Receipt:
         if target.size is None or position in self._keepings:
             return
         states = self._session.hello.number("recovery_points")
-        keeping = Keeping(target.folder, target.size, epoch=target.epoch, states=states, worker=self._keeper)
+        keeping = Keeping(target.folder, target.size, epoch=target.epoch, states=states, worker=self._keeper, identity=target.identity)
         self._keepings[position] = keeping
         if target.resumed:
             before = self._spool
@@ -273,7 +273,7 @@ class Receipt:
         done = {each.position: each for each in self._incoming}
         for position, each in done.items():
             target = self._session.targets[position]
-            target.generation, target.size = each.folder.load().generation, each.size
+            target.generation, target.size, target.identity = each.folder.load().generation, each.size, None
         before, self._spool = self._spool, self._fresh()
         for entry in before.entries() if before.holds_others(done) else ():
             if entry.volume not in done and entry.nbytes:
@@ -284,21 +284,24 @@ class Receipt:
 
     def _keeping_digests(self, received: Spool, incoming: Incoming, target: Target, fresh: bool) -> Steps[None]:
         """So that the next cycle need not read the volume; the source has been told already, for this may fail without harm."""
-        path = incoming.folder.manifest
-        fd = os.open(incoming.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            now = yield from identity.settling(fd)
-        finally:
-            os.close(fd)
-        header = Header(self._session.digest, incoming.size, incoming.cycle, incoming.state, "", now, target.epoch)
+        path, digest = incoming.folder.manifest, self._session.digest
         found = apply.changes(received.entries, incoming)
-        if fresh:
-            draft = manifest.Draft(path)
-            for first, digests in found:
-                draft.put(first, digests)
-            yield from draft.publishing(header)
-        elif not (yield from manifest.updating(path, header, found)):
-            incoming.folder.forget_content()
+        with contextlib.ExitStack() as files:
+            fd = os.open(incoming.path, os.O_RDONLY | os.O_CLOEXEC)
+            files.callback(os.close, fd)
+            written: list[Wait] = [(os.fsync, fd)]
+
+            def header() -> Header:
+                return Header(digest, incoming.size, incoming.cycle, incoming.state, "", identity.look_after_sync(fd), target.epoch)
+
+            if fresh:
+                draft = manifest.Draft(path)
+                for first, digests in found:
+                    draft.put(first, digests)
+                yield written
+                yield from draft.publishing(header())
+            elif not (yield from manifest.updating(path, digest, header, found, written)):
+                incoming.folder.forget_content()
 
 
 def _told(target: Target) -> dict[str, object]:

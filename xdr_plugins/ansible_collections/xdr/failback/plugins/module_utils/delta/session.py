@@ -16,6 +16,7 @@ from . import blocks, hashes, packing
 from .blocks import Range
 from .inbox import Answers, Digests, Inbox
 from .manifest import Manifest
+from .pages import Probe
 from .reading import Copy
 from .state import VolumeFolder
 from .wire import VERSION, Frame, Wire, broken, packed
@@ -31,6 +32,7 @@ class Session:
         self.job, self.volumes, self.wire, self.digest, self.compression = job, volumes, wire, digest, compression
         self.inbox = Inbox(wire, {"digests": self._put, "pages": self._put_pages})
         self._digests: dict[int, Digests] = {}
+        self.probe = Probe()
         self._pages = [Answers(lambda: self.inbox) for _ in volumes]
 
     def folder(self, volume: VolumeOnHost) -> VolumeFolder:
