@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.delta import begun, outgoing, sender
 from ansible_collections.xdr.failback.plugins.module_utils.delta.ahead import Ahead
+from ansible_collections.xdr.failback.plugins.module_utils.delta.blocks import Range
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.delta_pair import Pair, content
+from tests.support.delta_pair import Pair, content, cut_after, quick_folder
 from tests.support.processes import wait_until
 
 SMALL, LARGE, ALONE = 3 << 20, None, 0
@@ -96,18 +97,12 @@ def test_a_failure_comes_at_its_turn_and_is_the_end() -> None:
 
 
 def many(folder: Path) -> Pair:
-    """Each volume a unit; some are read ahead, others are too large for that."""
+    """Each volume is a unit, of one to five blocks."""
     names = [f"volume-{number}" for number in range(9)]
     pair = Pair(folder, *names, unit="", grows=True)
     for number, name in enumerate(names):
         pair.write(pair.source, name, content([1 + number, 2, 3, 0, 5, 6][: 2 + number % 5]))
     return pair.ready("before-reverse")
-
-
-def units_of(pair: Pair) -> None:
-    """Each volume is a unit of its own."""
-    for host in (pair.source, pair.target):
-        host.write_plan(volumes={name: {**pair._volume(host, name, True, name, None)} for name in pair.volumes})
 
 
 @pytest.mark.parametrize("small", [0, 2 << 16, 1 << 30])
@@ -118,7 +113,6 @@ def test_units_that_go_over_at_the_same_time_all_arrive(
     monkeypatch.setattr(begun, "SMALL", small)
     monkeypatch.setattr(sender, "COMMIT_EVERY", commit_every)
     pair = many(tmp_path)
-    units_of(pair)
     for _ in range(2):
         results = pair.sync()
         assert [result["volume"] for result in results] == pair.volumes
@@ -131,7 +125,6 @@ def test_units_that_go_over_at_the_same_time_all_arrive(
 
 def test_the_questions_of_several_units_do_not_wait_for_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = many(tmp_path)
-    units_of(pair)
     pair.sync()
     for name in pair.volumes:
         pair.path(pair.source, name).write_bytes(pair.read(pair.source, name)[:-1] + b"y")
@@ -151,3 +144,48 @@ def test_the_questions_of_several_units_do_not_wait_for_one_another(tmp_path: Pa
     assert told.count("ask") == len(pair.volumes)
     assert told[:3] == ["ask"] * 3, "the next questions went before the first answer was waited for"
     assert pair.both(pair.target) == pair.both(pair.source)
+
+
+def test_fewer_blocks_are_asked_for_once_a_few_volumes_were_written_in_whole_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(begun, "SMALL", 0)  # so that one is over before the next one asks
+    pair = Pair(tmp_path, *(f"volume-{number}" for number in range(7)), unit="", grows=True)
+    for name in pair.volumes:
+        pair.write(pair.source, name, content([1, 2, 3, 4, 5]))
+    pair.ready().sync()
+    for number, name in enumerate(pair.volumes):
+        data = content([6, 7, 8, 9, 10]) if number != 5 else b"".join(content([each])[:-1] + b"y" for each in (1, 2, 3, 4, 5))
+        pair.write(pair.source, name, data)
+    asked: list[list[int]] = [[] for _ in pair.volumes]
+    ask = outgoing.Session.ask_pages
+
+    def noted(session: outgoing.Session, position: int, of: list[Range]) -> int:
+        asked[position].append(sum(number for _, number in of))
+        return ask(session, position, of)
+
+    monkeypatch.setattr(outgoing.Session, "ask_pages", noted)
+    pair.sync()
+    assert asked == [[4], [4], [4], [4], [1], [1, 4], [4]]
+    assert pair.both(pair.target) == pair.both(pair.source)
+
+
+@settings(max_examples=12)
+@given(down=st.integers(0, 1_200_000), commit_every=st.sampled_from([1, 1 << 18, 1 << 30]))
+def test_a_stream_of_many_units_that_is_cut_anywhere(down: int, commit_every: int) -> None:
+    with quick_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sender, "COMMIT_EVERY", commit_every)
+        pair = many(folder)
+        pair.sync()
+        old = pair.both(pair.target)
+        for name in pair.volumes:
+            pair.write(pair.source, name, content([9, 8, 7]))
+        with contextlib.suppress(XdrError):
+            pair.through(cut_after(down), lambda up: up)
+        pair.turn(pair.target, "promoted")
+        pair.turn(pair.target, "target")
+        for name, before in zip(pair.volumes, old, strict=True):
+            assert pair.read(pair.target, name) in (before, content([9, 8, 7])), "a mix of two states"
+        pair.sync()
+        assert pair.both(pair.target) == pair.both(pair.source)
+        pair.turn(pair.target, "restored", "before-reverse")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
@@ -31,7 +32,7 @@ from .hashes import NULL
 from .manifest import Manifest
 from .scanning import ordered
 from .spool import EVERYWHERE, Entries, Entry, Span
-from .state import VolumeFolder
+from .state import VolumeFolder, VolumeState
 from .undo import RecoveryPoint
 from .undo_log import Segment, from_volume
 
@@ -67,6 +68,11 @@ class Incoming:
     @property
     def path(self) -> Path:
         return self.folder.volume.path
+
+    @cached_property
+    def before(self) -> VolumeState:
+        """The volume's state before the cycle; asked for under the plan's lock only."""
+        return self.folder.load()
 
     def to_json(self) -> dict[str, Any]:
         told = {name: getattr(self, name) for name in ("position", "size", "state", "cycle", "read_started", "consistent", "how", "span")}
@@ -139,7 +145,7 @@ def _read_old(
 ) -> tuple[RecoveryPoint, Segment] | None:
     """What the cycle overwrites, and the recovery point that is to take it."""
     size, folder = blocks.size_at(volume.path), volume.folder
-    point = undo.due(folder.undo, folder.load(), size=size, epoch=epoch, states=points) if size is not None else None
+    point = undo.due(folder.undo, volume.before, size=size, epoch=epoch, states=points) if size is not None else None
     if size is None or point is None:
         return None
     known = Manifest.load(folder.manifest) if point.wants_digests else None
@@ -306,7 +312,7 @@ def _put(spool_fd: int, fd: int, entries: list[Entry], size: int) -> None:
 
 
 def _recording(volume: Incoming, now: float) -> Steps[None]:
-    state = volume.folder.load()
+    state = volume.before
     started = volume.read_started if volume.consistent else state.read_started
     fresh: dict[str, Any] = {"cycle": volume.cycle, "read_started": started, "applied_at": now, "generation": state.generation + 1}
     return volume.folder.saving(replace(state, **fresh, consistent=volume.consistent, how=volume.how))

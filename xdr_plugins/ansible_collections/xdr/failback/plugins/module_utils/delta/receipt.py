@@ -273,7 +273,7 @@ class Receipt:
         done = {each.position: each for each in self._incoming}
         for position, each in done.items():
             target = self._session.targets[position]
-            target.generation, target.size, target.identity = each.folder.load().generation, each.size, None
+            target.generation, target.size, target.identity = each.before.generation + 1, each.size, None
         before, self._spool = self._spool, self._fresh()
         for entry in before.entries() if before.holds_others(done) else ():
             if entry.volume not in done and entry.nbytes:
