@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_a_failure_comes_at_its_turn_and_is_the_end() -> None:
         with pytest.raises(XdrError, match="cannot be begun"):
             found.take(wait=True)
     assert begin.begun == ["1", "2"]
+
+
+@pytest.mark.parametrize("failing", ["", "2"])
+def test_the_thread_lives_until_all_is_read(failing: str) -> None:
+    """The process that serves a snapshot dies with the thread that started it."""
+    threads: list[threading.Thread] = []
+
+    def begin(unit: Unit) -> Unit:
+        threads.append(threading.current_thread())
+        if unit.name == failing:
+            raise XdrError("it cannot be begun")
+        return unit
+
+    with contextlib.closing(Ahead(begin, lambda _: False, [Unit("1", SMALL), Unit("2", SMALL)])) as found:
+        first = found.take(wait=True)
+        assert first
+        wait_until(lambda: len(threads) == 2, "both are begun", 30)
+        found.done(first)
+        threads[0].join(0.2)
+        assert threads[0].is_alive()
+    assert not threads[0].is_alive()
 
 
 def many(folder: Path) -> Pair:

@@ -69,6 +69,12 @@ class Ahead(Generic[Order, Item]):
         self._thread.join()
 
     def _run(self) -> None:
+        """To the end, even when nothing is left to begin: what serves a snapshot dies with the thread that started it."""
+        self._begin_all()
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing)
+
+    def _begin_all(self) -> None:
         for order in self._orders:
             with self._changed:
                 self._changed.wait_for(lambda order=order: self._closing or self._may_begin(order))  # type: ignore[misc]
