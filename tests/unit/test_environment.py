@@ -89,10 +89,21 @@ def limited(hours: str, zone: str = "UTC") -> tuple[str, str]:
     return replicated(f"bandwidth_limit: {{hours: [{{{hours}}}], zone: {zone}}}")
 
 
+def instance(fields: str) -> tuple[str, str]:
+    return "driver: supervisor, program: web", fields
+
+
 CASES = {
     "unknown site": (("dr: amsterdam", "dr: paris"), 2, "sites.dr", "unknown site 'paris'; the environment has: frankfurt, amsterdam"),
     "one site twice": (("dr: amsterdam", "dr: frankfurt"), 2, "sites.dr", "another site"),
-    "unknown driver": (("driver: supervisor, program: web", "driver: systemd, program: web"), 19, "instance.driver", "supervisor"),
+    "unknown driver": (instance("driver: sysd, unit: web"), 19, "instance.driver", "expected 'supervisor' or 'systemd'; found 'sysd'"),
+    "no driver": (instance("unit: web.service"), 19, "instance.driver", "is missing; expected: supervisor or systemd"),
+    "another driver's field": (instance("driver: supervisor, program: web, unit: w.service"), 19, "instance.unit", "here: driver, program"),
+    "systemd without a unit": (instance("driver: systemd"), 19, "instance.unit", "is missing; expected: The service's own name"),
+    "a unit that is no service": (instance("driver: systemd, unit: web.socket"), 19, "instance.unit", "ends in .service"),
+    "a unit's path": (instance("driver: systemd, unit: /etc/web.service"), 19, "instance.unit", "not its path"),
+    "a template": (instance("driver: systemd, unit: web@.service"), 19, "instance.unit", "such as web@1.service"),
+    "a unit's name with a space": (instance("driver: systemd, unit: w b.service"), 19, "instance.unit", "at most 255 letters"),
     "unknown volume driver": (("path: orders.img}", "path: orders.img, driver: rbd}"), 12, "volumes[orders].driver", "delta"),
     "unknown host": ((WEB_HOSTS, WEB_HOSTS.replace("fra1", "fra9")), 18, "hosts.primary", UNKNOWN_HOST),
     "no host": ((WEB_HOSTS, WEB_HOSTS.replace(", dr: ams1", "")), 18, "hosts.dr", "is missing"),
@@ -160,6 +171,16 @@ def test_volume_instance_and_name_belong_to_one_plan(tmp_path: Path) -> None:
     found = wrong(write(tmp_path, PLAN, PLAN.replace("plan: shop", "plan: other")))
     assert {field.rpartition(".")[2] for file, _, field, _ in found if file == "p1.yml"} == {"path", "instance"}
     assert all("p0.yml" in text for _, _, _, text in found)
+
+
+def test_a_unit_belongs_to_one_plan_on_a_host(tmp_path: Path) -> None:
+    mine = PLAN.replace("driver: supervisor, program: web", "driver: systemd, unit: web.service")
+    other = mine.replace("plan: shop", "plan: other").replace("orders-db", "invoices").replace("orders.img", "invoices.img")
+    found = wrong(write(tmp_path, mine, other))
+    assert {text.partition(" belongs to")[0] for _, _, _, text in found} == {
+        "instance 'web.service' on fra1",
+        "instance 'web.service' on ams1",
+    }
 
 
 def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:

@@ -184,8 +184,8 @@ def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...],
     for field, resource in _resources(plan):
         for role in ("primary", "dr"):
             host = getattr(resource.hosts, role)
-            program = resource.instance.program
-            yield (*field, "instance"), ("instance", role, host, program), f"instance {program!r} on {host}"
+            name = resource.instance.known_as
+            yield (*field, "instance"), ("instance", role, host, name), f"instance {name!r} on {host}"
             roots = inventory.roots.get(host)  # where they are not known, paths are compared as they are written; the site checks again
             for at, written in _files(resource):
                 path = str(PurePosixPath(roots[0]) / written) if roots else written

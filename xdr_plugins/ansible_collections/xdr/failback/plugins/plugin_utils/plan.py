@@ -41,6 +41,7 @@ else:
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 PLAN_NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+SERVICE_UNIT = r"^[A-Za-z0-9:_][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]+)?\.service$"
 RESERVED_ENDINGS = ("primary", "dr", "witness", "balancers")
 
 
@@ -61,6 +62,18 @@ def _plan_name(name: str) -> str:
             f"a plan's name must not end in -{name.rpartition('-')[2]}: the inventory has a group of that name; found {name!r}"
         )
     return name
+
+
+def _service_unit(unit: str) -> str:
+    if "/" in unit:
+        raise ValueError(f"expected the unit's name, such as orders-db.service, and not its path; found {unit!r}")
+    if not unit.endswith(".service"):
+        raise ValueError(f"expected a unit that ends in .service, such as orders-db.service; found {unit!r}")
+    if unit.endswith("@.service"):
+        raise ValueError(f"expected one instance of the template, such as {unit.removesuffix('.service')}1.service; found {unit!r}")
+    if not re.fullmatch(SERVICE_UNIT, unit) or len(unit) > 255:
+        raise ValueError(f"expected at most 255 letters, digits and ':', '_', '.', '-', '\\', with one '@' at most; found {unit!r}")
+    return unit
 
 
 def _volume_path(path: str) -> str:
@@ -114,6 +127,7 @@ if TYPE_CHECKING:
     VolumePath = str
     HttpPath = str
     Program = str
+    ServiceUnit = str
     ServerName = str
     Duration = int
     Timeout = int
@@ -135,6 +149,7 @@ else:
     SiteName = Name
     ServerName = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._:-]+", "a server's name as in the balancer's configuration"))]
     Program = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._:-]+", "a program's name as in supervisord's configuration"))]
+    ServiceUnit = Annotated[str, AfterValidator(_service_unit), Field(json_schema_extra={"pattern": SERVICE_UNIT, "maxLength": 255})]
     VolumePath = Annotated[str, AfterValidator(_volume_path)]
     HttpPath = Annotated[str, AfterValidator(_text(r"/[!-~]*", "a path that begins with '/'")), Field(json_schema_extra={"pattern": "^/"})]
     Duration = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 0, 31_536_000, "at most 365d")]
@@ -266,6 +281,23 @@ class SupervisorInstance(Model):
     driver: Literal["supervisor"] = Field(description="What starts and stops the instance")
     program: Program = Field(description="The program's name in supervisord's configuration, autostart=false")
 
+    @property
+    def known_as(self) -> str:
+        """What its driver calls it; on a host it belongs to one plan."""
+        return self.program
+
+
+class SystemdInstance(Model):
+    """A service of the host's systemd."""
+
+    driver: Literal["systemd"] = Field(description="What starts and stops the instance")
+    unit: ServiceUnit = Field(description="The service's own name, such as orders-db.service or orders@1.service, no alias of it")
+
+    @property
+    def known_as(self) -> str:
+        """What its driver calls it; on a host it belongs to one plan."""
+        return self.unit
+
 
 class QemuBitmap(Model):
     """Dirty bitmaps that qemu keeps, in a qcow2 image whose data file is the volume."""
@@ -350,7 +382,9 @@ class Resource(Model):
 
     name: Name = Field(description="A name, unique in the plan")
     hosts: SiteHosts = Field(description="Where it runs at each site")
-    instance: SupervisorInstance = Field(description="The process, and the driver that starts and stops it")
+    instance: Annotated[SupervisorInstance | SystemdInstance, Field(discriminator="driver")] = Field(
+        description="The process, and the driver that starts and stops it: supervisor with program, or systemd with unit"
+    )
     volumes: list[Volume] = Field(default=[], description="The volumes that hold its state")
     quiesce: Quiesce | None = Field(default=None, description="How to bring its volumes to rest while they are read")
     health: list[HealthCheck] = Field(default=[], description="All must pass before the next group starts")
@@ -517,7 +551,9 @@ def _description(model: type[Any], field: tuple[Any, ...]) -> str:
 def _problem(model: type[Any], source: Source, error: Any) -> Problem:
     field = _place(source.data, tuple(error["loc"]), missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
-        return source.problem(field, _unknown(model, field))
+        return source.problem(field, _unknown(model, field, error["loc"]))
+    if error["type"].startswith("union_tag"):
+        return _wrong_driver(model, source, field, error)
     if error["type"] == "missing":
         return source.problem(field, "is missing" + _description(model, field))
     text = error["msg"].removeprefix("Value error, ")
@@ -539,15 +575,34 @@ def _place(data: Any, found: tuple[Any, ...], *, missing: bool) -> tuple[Any, ..
     return field
 
 
-def _unknown(model: type[Any], field: tuple[Any, ...]) -> str:
-    """``unknown field; did you mean …?`` with the fields of the model that holds it."""
-    known = _fields(model, field[:-1])
+def _unknown(model: type[Any], field: tuple[Any, ...], found: tuple[Any, ...]) -> str:
+    """``unknown field; did you mean …?`` with the fields of the model that holds it; ``found`` has the driver's name where that decides."""
+    known = _fields(model, field[:-1], found)
     close = difflib.get_close_matches(str(field[-1]), known, n=1)
     return "unknown field; " + (f"did you mean {close[0]!r}?" if close else f"accepted here: {', '.join(known)}")
 
 
-def _fields(model: type[Any], field: tuple[Any, ...]) -> list[str]:
-    return sorted({name for each in _holders(model, field) for name in _named(each)})
+def _wrong_driver(model: type[Any], source: Source, field: tuple[Any, ...], error: Any) -> Problem:
+    """The mapping at ``field`` is of one of several models, and its driver says of which; here it says none of them."""
+    if not isinstance(error["input"], dict):
+        return source.problem(field, f"expected a mapping (name: value); found {kind(error['input'])}")
+    drivers = sorted({name for each in _holders(model, field) for name in _drivers(each)})
+    if "driver" not in error["input"]:
+        return source.problem((*field, "driver"), f"is missing; expected: {' or '.join(drivers)}")
+    expected = " or ".join(map(repr, drivers))
+    return source.problem((*field, "driver"), f"expected {expected}; found {kind(error['input']['driver'])}")
+
+
+def _drivers(model: type[Any]) -> tuple[str, ...]:
+    """The drivers that a model is for, none where it has no such field."""
+    named = _named(model)
+    return get_args(named["driver"].annotation) if "driver" in named else ()
+
+
+def _fields(model: type[Any], field: tuple[Any, ...], found: tuple[Any, ...]) -> list[str]:
+    holders = _holders(model, field)
+    meant = [each for each in holders if set(_drivers(each)) & set(found)] if len(holders) > 1 else holders
+    return sorted({name for each in meant or holders for name in _named(each)})
 
 
 def _named(model: type[Any]) -> dict[str, Any]:
