@@ -12,6 +12,7 @@ from tests.support.filesystems import may_mount
 from tests.support.labs import built
 from tests.support.namespaces import may_separate
 from tests.support.postgresql import Server, server
+from tests.support.systemd_host import may_boot
 
 hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is no failure
 hypothesis.settings.load_profile("xdr")
@@ -37,6 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _leave_out(config, items, unmounted, "only root may mount a file system")
     together = [item for item in items if item.get_closest_marker("namespaces") and not may_separate()]
     _leave_out(config, items, together, "network namespaces are not allowed here")
+    unbooted = [item for item in items if item.get_closest_marker("systemd") and not may_boot()]
+    _leave_out(config, items, unbooted, "only root with debootstrap may boot a systemd")
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], those: list[pytest.Item], why: str) -> None:

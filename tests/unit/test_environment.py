@@ -183,6 +183,13 @@ def test_a_unit_belongs_to_one_plan_on_a_host(tmp_path: Path) -> None:
     }
 
 
+def test_a_unit_is_compiled_as_it_is_written(tmp_path: Path) -> None:
+    config = write(tmp_path, PLAN.replace("driver: supervisor, program: web", "driver: systemd, unit: web@1.service"))
+    first, second = load_environment(config, INVENTORY).plans["shop"]["start_order"]
+    assert first["resources"][0]["instance"] == {"driver": "supervisor", "program": "orders-db"}
+    assert second["resources"][0]["instance"] == {"driver": "systemd", "unit": "web@1.service"}
+
+
 def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:
     found = wrong(write(tmp_path, PLAN.replace("5m", "5x"), PLAN.replace("plan: shop", "plan: SHOP")))
     assert {file for file, *_ in found} == {"p0.yml", "p1.yml"}

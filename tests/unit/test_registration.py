@@ -163,7 +163,10 @@ def test_what_runs_is_neither_moved_nor_forgotten(host: SiteHost, roots: Path, c
     host.write_record()
     write_json(host.plan_dir / "running" / "db.json", {"pid": os.getpid(), "started": start_time(os.getpid())})
     moved = call("xdr_plan", present(host, document(roots, path="elsewhere.img")))
-    assert (moved["xdr_code"], f"while instance db runs (process {os.getpid()})" in moved["msg"]) == ("in_use", True)
+    assert (moved["xdr_code"], f"while instance db runs: process {os.getpid()} (" in moved["msg"]) == ("in_use", True)
+    instances = {"db": {"driver": "supervisor", "program": "other", "group": "g", "priority": 1}}
+    renamed = call("xdr_plan", present(host, document(roots, instances=instances)))
+    assert (renamed["xdr_code"], "the program or unit of instance db changes while" in renamed["msg"]) == ("in_use", True)
     gone = call("xdr_plan", host.arguments(state="absent"))
     assert (gone["xdr_code"], "this site owns the plan and instance db runs" in gone["msg"]) == ("in_use", True)
     assert not call("xdr_plan", present(host, document(roots)))["changed"]

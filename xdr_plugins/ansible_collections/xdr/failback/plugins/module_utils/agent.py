@@ -19,10 +19,11 @@ from pathlib import Path
 from .errors import XdrError
 
 USAGE = 2
+FAILED = 255
 
 
 def main(argv: Sequence[str], version: str) -> int:
-    """The exit code: 0, 1 for a failure told on stderr, 2 for a wrong call, 77 for a start that was refused."""
+    """The exit code: 0, 1 for a failure told on stderr (255 by ``condition``), 2 for a wrong call, 77 for a start that was refused."""
     options = _parser().parse_args(argv)
     try:
         return _dispatch(options, version)
@@ -38,11 +39,24 @@ def _dispatch(options: argparse.Namespace, version: str) -> int:
         from .guard import guard
 
         return guard(options.state_dir, options.plan, options.instance, options.argv)
+    if options.verb == "condition":
+        return _condition(options)
     if options.verb == "boot":
         from .boot import boot
 
         return boot(options.state_dir, options.plan)
     return _remote(options, options.state_dir, version)
+
+
+def _condition(options: argparse.Namespace) -> int:
+    """systemd takes 255 for a failure, which it shows and may try again, and any other code for a start that is to be skipped."""
+    from .guard import condition
+
+    try:
+        return condition(options.state_dir, options.plan, options.instance)
+    except (XdrError, OSError) as error:
+        print(f"xdr guard: {error.sentence() if isinstance(error, XdrError) else error}", file=sys.stderr, flush=True)
+        return FAILED
 
 
 def _ssh(state_dir: Path, version: str) -> int:
@@ -87,11 +101,13 @@ def _parser() -> argparse.ArgumentParser:
         _state_dir(verb, required=not verb.prog.endswith(" version"))
     _state_dir(verbs.add_parser("ssh", help="forced command of the site-to-site channel"))
     guard = verbs.add_parser("guard", help="become an instance, if this site owns the plan")
+    condition = verbs.add_parser("condition", help="whether systemd may start an instance (its ExecCondition=)")
     boot = verbs.add_parser("boot", help="start the instances of a plan, if this site owns it")
-    for verb in (guard, boot):
+    for verb in (guard, condition, boot):
         _state_dir(verb)
         verb.add_argument("--plan", required=True)
-    guard.add_argument("--instance", required=True)
+    for verb in (guard, condition):
+        verb.add_argument("--instance", required=True)
     guard.add_argument("argv", nargs="+", metavar="COMMAND")
     return parser
 

@@ -1,6 +1,6 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""Whether this host can serve its site: its folders, its room, its agent, its supervisor, its clock (module xdr_site)."""
+"""Whether this host can serve its site: its folders, its room, its agent, its supervisor, its services, its clock (module xdr_site)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import XdrError
-from .site import Site, load_site
+from .site import AGENT, PlanOnHost, Site, load_plan, load_site
 
-AGENT = Path("agent") / "xdr-site-agent.pyz"
 ANSWERS_WITHIN = 10.0  # seconds
 
 
@@ -49,7 +48,7 @@ def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]], ports: Sequence
         findings.append(Finding(error.sentence()))
     else:
         host = site.host
-        findings += site_findings(site)
+        findings += [*site_findings(site), *service_findings(site)]
     findings += port_findings(ports)
     findings += clock_findings(state_dir)
     return {
@@ -126,6 +125,30 @@ def site_findings(site: Site) -> list[Finding]:
     if why:
         reason = f"supervisord does not answer at {site.supervisor_socket} ({why}), so no instance can be started. Start supervisord"
         findings.append(Finding(reason, failed=False))
+    return findings
+
+
+def service_findings(site: Site) -> list[Finding]:
+    """Of the plans that are registered here: services of systemd that cannot be started, or that no guard is asked for."""
+    plans = [load_plan(site.state_dir, path.parent.name) for path in sorted((site.state_dir / "plans").glob("*/plan.json"))]
+    served = [plan for plan in plans if any(options.get("driver") == "systemd" for options in plan.instances.values())]
+    return [finding for plan in served for finding in _services_of(site, plan)]
+
+
+def _services_of(site: Site, plan: PlanOnHost) -> list[Finding]:
+    from . import service_guards, systemctl  # a site host compiles what it imports at each call, and most plans have no service
+
+    units = {name: str(options["unit"]) for name, options in plan.instances.items() if options.get("driver") == "systemd"}
+    findings = []
+    try:
+        for name, service in zip(units, systemctl.show(list(units.values()))):
+            why = f"{service.asked} cannot be started ({service.load})"
+            if service.load == "loaded":
+                why = service_guards.missing(service, service_guards.argv(site.state_dir, plan.plan, name))
+            if why:
+                findings.append(Finding(f"plan {plan.plan}: {why}. Mend it, and apply the role ownership_guard", failed=False))
+    except XdrError as error:
+        findings.append(Finding(f"plan {plan.plan}: {error.sentence()}", failed=False))
     return findings
 
 

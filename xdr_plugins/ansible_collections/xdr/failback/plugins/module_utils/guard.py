@@ -4,45 +4,97 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Callable
 
-from . import channel
+from . import channel, notify, systemctl
 from . import record as records
 from .durable import locked, write_json
 from .errors import NotReached, Refused, XdrError
+from .openfiles import command_of
 from .ownership import alive
 from .record import Record, transition
-from .running import mark_path, remove_mark, start_time
+from .running import mark_path, read_mark, remove_mark, start_time
 from .site import PlanOnHost, Site, load_plan, load_site, plan_dir
 
 REFUSED = 77  # exit code
 ASK_EVERY = 5.0  # seconds between two questions to a witness that does not answer
 ASK_TIMEOUT = 10.0
+GIVEN = 60.0  # more than a question to the witness and the wait for the lock take together
 
 Say = Callable[[str], None]
 
 
 def guard(state_dir: Path, plan: str, instance: str, argv: Sequence[str]) -> int:
     """Become ``argv`` if this site may run the instance; returns only when it may not, with the exit code."""
-    site, here = load_site(state_dir), load_plan(state_dir, plan)
     try:
-        _registered(here, instance)
-        _check(state_dir, here)
-        if not alive(state_dir, plan, here.instances):
-            take_over_newest(state_dir, site, here, _say)
-        with locked(plan_dir(state_dir, plan) / "lock"):
-            _check(state_dir, here)
+        with _let_through(state_dir, plan, instance, _say) as here:
             _mark(state_dir, here, instance)
     except Refused as error:
         _say(error.sentence())
         return REFUSED
     return _become(state_dir, plan, instance, argv)
+
+
+def condition(state_dir: Path, plan: str, instance: str) -> int:
+    """Whether systemd may start the instance's service (its ExecCondition=). The exit code: 0, or 77, for which systemd skips the start.
+
+    Nothing is marked: from here to the end of the service systemd itself tells that it is being started or runs, see ``ownership.alive``.
+    """
+    _act_as_owner(state_dir)
+    _tell_systemd("")
+    try:
+        with _let_through(state_dir, plan, instance, _tell_systemd) as here:
+            _refuse_second_copy(here, instance)
+    except Refused as error:
+        _tell_systemd(error.sentence())
+        return REFUSED
+    notify.tell("")
+    return 0
+
+
+def _refuse_second_copy(plan: PlanOnHost, instance: str) -> None:
+    """KillMode= may have spared processes of the last start. systemd would start another beside them; they write to the same volume."""
+    [service] = systemctl.show([str(plan.instances[instance]["unit"])])
+    left = [pid for pid in service.processes() if pid != os.getpid()]
+    if left:
+        raise _runs_already(plan, instance, f"process {left[0]} ({command_of(left[0])})")
+
+
+@contextlib.contextmanager
+def _let_through(state_dir: Path, plan: str, instance: str, say: Say) -> Iterator[PlanOnHost]:
+    """Under the plan's lock, and only if this site may run the instance. Raises Refused."""
+    site, here = load_site(state_dir), load_plan(state_dir, plan)
+    _registered(here, instance)
+    _check(state_dir, here)
+    if not any(one.is_up for one in alive(state_dir, here)):
+        take_over_newest(state_dir, site, here, say)
+    with locked(plan_dir(state_dir, plan) / "lock"):
+        _check(state_dir, here)
+        yield here
+
+
+def _act_as_owner(state_dir: Path) -> None:
+    """systemd starts this as root; what it writes must stay readable and writable for the account of the state folder."""
+    owner = state_dir.stat()
+    if os.geteuid() == 0 and owner.st_uid:
+        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _tell_systemd(text: str) -> None:
+    """Each time the start is given time until the next, so that its own limit counts for the service alone."""
+    if text:
+        _say(text)
+    notify.tell(text, wait=GIVEN)
 
 
 def take_over_newest(state_dir: Path, site: Site, plan: PlanOnHost, say: Say) -> None:
@@ -130,11 +182,15 @@ def _registered(plan: PlanOnHost, instance: str) -> None:
         raise Refused(f"{instance!r} is not an instance of the plan on this host", where=where, todo="Correct the command of the instance")
 
 
+def _runs_already(plan: PlanOnHost, instance: str, what: str) -> Refused:
+    where = f"{plan.host}, plan {plan.plan}"
+    return Refused(f"instance {instance} runs already: {what}", where=where, todo="Stop it first", code="runs_already")
+
+
 def _mark(state_dir: Path, plan: PlanOnHost, instance: str) -> None:
-    for name, mark in alive(state_dir, plan.plan, [instance]):
-        if mark.pid != os.getpid():
-            where = f"{plan.host}, plan {plan.plan}"
-            raise Refused(f"instance {name} runs already: process {mark.pid}", where=where, todo="Stop it first", code="runs_already")
+    mark = read_mark(state_dir, plan.plan, instance)
+    if mark and mark.alive() and mark.pid != os.getpid():
+        raise _runs_already(plan, instance, f"process {mark.pid}")
     started = start_time(os.getpid())
     write_json(mark_path(state_dir, plan.plan, instance), {"pid": os.getpid(), "started": started})
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from .attempt import Holding, Pair, held
 from .errors import Refused
 from .openfiles import command_of, scan
 from .record import Record, Request, transition
-from .running import Mark, read_mark
+from .running import read_mark
 from .site import PlanOnHost, load_plan
 
 
@@ -26,6 +25,15 @@ class Change:
     after: Record
     changed: bool
     unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class Running:
+    """An instance of which something runs or is about to; ``what``: for a person, ``is_up``: it has been started and let through."""
+
+    name: str
+    what: str
+    is_up: bool
 
 
 def perform(state_dir: Path, plan: str, pair: Pair, request: Request, *, run_id: str = "", phase: str = "") -> Change:
@@ -91,18 +99,37 @@ def check_fenced(state_dir: Path, plan: PlanOnHost) -> int:
 
     Raises Refused, code ``still_open``, naming process, command and file.
     """
-    for name, mark in alive(state_dir, plan.plan, plan.instances):
-        raise _still_open(plan, f"instance {name} still runs: process {mark.pid} ({command_of(mark.pid)})")
+    for one in alive(state_dir, plan):
+        raise _still_open(plan, f"instance {one.name} still runs: {one.what}")
     found = scan([volume.path for volume in plan.volumes.values()])
     for holder in found.holders:
         raise _still_open(plan, f"process {holder.pid} ({holder.command}) still holds {holder.path}")
     return found.unreadable
 
 
-def alive(state_dir: Path, plan: str, instances: Iterable[str]) -> list[tuple[str, Mark]]:
-    """The instances whose start guard has handed over to a process that still runs."""
-    marks = ((name, read_mark(state_dir, plan, name)) for name in instances)
-    return [(name, mark) for name, mark in marks if mark is not None and mark.alive()]
+def alive(state_dir: Path, plan: PlanOnHost) -> list[Running]:
+    """The instances of which something runs: a process that a start guard has marked, or what systemd tells of a service.
+
+    Raises XdrError where systemd does not answer.
+    """
+    marks = ((name, read_mark(state_dir, plan.plan, name)) for name in plan.instances)
+    found = [
+        Running(name, f"process {mark.pid} ({command_of(mark.pid)})", True) for name, mark in marks if mark is not None and mark.alive()
+    ]
+    units = {name: str(options["unit"]) for name, options in plan.instances.items() if options.get("driver") == "systemd"}
+    return found + _services(units) if units else found
+
+
+def _services(units: dict[str, str]) -> list[Running]:
+    from . import systemctl  # a site host compiles what it imports at each call, and most plans have none
+
+    found = []
+    for name, service in zip(units, systemctl.show(list(units.values()))):
+        processes = service.processes()
+        if processes or not service.ended:
+            first = f", process {processes[0]} ({command_of(processes[0])})" if processes else ""
+            found.append(Running(name, f"{service.name} is {service.active} ({service.sub}){first}", service.is_up))
+    return found
 
 
 def _still_open(plan: PlanOnHost, what: str) -> Refused:

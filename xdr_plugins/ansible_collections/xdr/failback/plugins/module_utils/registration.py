@@ -118,11 +118,13 @@ def identities(path: Path) -> list[tuple[Any, ...]]:
 
 
 def _keys_of_instances(plan: PlanOnHost) -> list[tuple[str, ...]]:
+    return [_known_as(plan, name) for name in plan.instances]
+
+
+def _known_as(plan: PlanOnHost, name: str) -> tuple[str, ...]:
     """An instance is what its driver starts (its program or unit), and else its name."""
-    return [
-        ("instance", options.get("driver", ""), str(options.get("program") or options.get("unit") or name))
-        for name, options in plan.instances.items()
-    ]
+    options = plan.instances[name]
+    return ("instance", options.get("driver", ""), str(options.get("program") or options.get("unit") or name))
 
 
 def _others(state_dir: Path, plan: str) -> Iterator[PlanOnHost]:
@@ -132,17 +134,21 @@ def _others(state_dir: Path, plan: str) -> Iterator[PlanOnHost]:
 
 
 def _refuse_moved_while_running(state_dir: Path, before: PlanOnHost, wanted: PlanOnHost) -> None:
+    """A path stays while anything runs; what an instance is for its driver stays while it runs itself, or nobody would look for it."""
     moved = [name for name, volume in before.volumes.items() if name in wanted.volumes and wanted.volumes[name].path != volume.path]
-    running = alive(state_dir, before.plan, before.instances)
-    if moved and running:
-        what = f"the path of volume {moved[0]} changes while instance {running[0][0]} runs (process {running[0][1].pid})"
-        raise Refused(what, where=f"{before.host}, plan {before.plan}", todo="Stop the instance first", code="in_use")
+    renamed = [name for name in before.instances if name in wanted.instances and _known_as(before, name) != _known_as(wanted, name)]
+    running = alive(state_dir, before) if moved or renamed else []
+    for one in running:
+        if moved or one.name in renamed:
+            subject = f"the path of volume {moved[0]}" if moved else f"the program or unit of instance {one.name}"
+            what = f"{subject} changes while instance {one.name} runs: {one.what}"
+            raise Refused(what, where=f"{before.host}, plan {before.plan}", todo="Stop the instance first", code="in_use")
 
 
 def _refuse_running(state_dir: Path, plan: PlanOnHost) -> None:
-    running = alive(state_dir, plan.plan, plan.instances)
+    running = alive(state_dir, plan)
     if running and records.load(state_dir, plan.plan).owns:
-        what = f"this site owns the plan and instance {running[0][0]} runs (process {running[0][1].pid})"
+        what = f"this site owns the plan and instance {running[0].name} runs: {running[0].what}"
         raise Refused(what, where=f"{plan.host}, plan {plan.plan}", todo="Stop the plan's instances first", code="in_use")
 
 

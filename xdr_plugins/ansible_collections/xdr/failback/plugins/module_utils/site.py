@@ -13,6 +13,7 @@ from typing import Any
 from .durable import read_json
 from .errors import XdrError
 
+AGENT = Path("agent") / "xdr-site-agent.pyz"  # below the state folder
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 

@@ -28,6 +28,7 @@ options:
       - Without a timeout the plan's C(start_timeout) or C(stop_timeout) counts.
       - Options that are left out are taken from the plan as it is registered on this host.
       - The driver C(supervisor) has the option C(program), by default the resource's name.
+      - The driver C(systemd) has the option C(unit), and needs the right to start and stop it, as root or by the role C(ownership_guard).
     type: list
     elements: dict
     required: true

@@ -9,7 +9,7 @@ module: xdr_site
 short_description: Health and free space of a site host
 version_added: 0.1.0
 description:
-  - Looks at the folders, the free space, the ports, the agent, the supervisor and the clock of this host. Changes nothing.
+  - Looks at the folders, the free space, the ports, the agent, the supervisor, the services and the clock of this host. Changes nothing.
   - Does not fail for what it finds, RV(health) and RV(reasons) tell; unless O(at_least) asks for more.
 author: The XDR developers
 options:

@@ -101,10 +101,12 @@ class Replication:
             self._check_promotable()
 
     def _refuse_live(self, wanted: str, record: Record) -> None:
-        running = alive(self.state_dir, self.plan.plan, self.plan.instances)
+        running = alive(self.state_dir, self.plan)
         if wanted == "restored" and not running:
             return  # nothing runs; a volume held open is refused by the restore itself
-        what = f"instance {running[0][0]} runs here" if wanted == "restored" else f"site {record.site} owns the plan (epoch {record.epoch})"
+        what = (
+            f"instance {running[0].name} runs here" if wanted == "restored" else f"site {record.site} owns the plan (epoch {record.epoch})"
+        )
         todo = "Stop it first" if wanted == "restored" else "Only the site that does not own the plan receives"
         raise Refused(
             f"volume {self.folder.volume.name} cannot become {wanted}: {what}", where=self.plan.host, todo=todo, code="wrong_owner"

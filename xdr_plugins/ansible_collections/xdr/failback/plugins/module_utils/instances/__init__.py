@@ -13,8 +13,9 @@ from .interface import InstanceDriver as InstanceDriver
 from .interface import Item as Item
 from .interface import Outcome as Outcome
 from .supervisor import Supervisor
+from .systemd import Systemd
 
-DRIVERS: dict[str, Callable[[Site], InstanceDriver]] = {"supervisor": Supervisor}
+DRIVERS: dict[str, Callable[[Site], InstanceDriver]] = {"supervisor": Supervisor, "systemd": Systemd}
 
 
 def driver(name: str, site: Site) -> InstanceDriver:

@@ -21,7 +21,7 @@ class Outcome:
     """What became of an instance.
 
     ``state``: STOPPED, STARTING (also: the start guard still waits), RUNNING, STOPPING, BACKOFF, FATAL, EXITED, UNKNOWN,
-    or ORPHANED: a process of it runs, but no longer under its supervisor.
+    or ORPHANED: a process of it runs, but no longer under its supervisor. EXITED: it ended by itself, which systemd calls STOPPED.
     ``pid``: of the running process, else 0. ``why``: a remark for a person, else empty.
     """
 
@@ -41,9 +41,14 @@ class InstanceDriver(Protocol):
 
     def stop(self, item: Item, gate: Gate = contextlib.nullcontext) -> Outcome:
         """Return when no process of the instance is left; what is stopped already is left alone. Nothing is killed beyond
-        what the supervisor itself is configured to do."""
+        what the supervisor itself is configured to do; a process that it has left behind gets SIGTERM."""
         ...
 
     def status(self, item: Item) -> Outcome:
         """Look, change nothing."""
         ...
+
+
+def timeout_of(item: Item, option: str) -> float:
+    """In seconds: what the call says, else what the plan says (``option``: ``start_timeout`` or ``stop_timeout``)."""
+    return float(item.get("timeout") or item.get(option) or 60.0)

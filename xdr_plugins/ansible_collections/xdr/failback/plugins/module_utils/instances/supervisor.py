@@ -21,7 +21,7 @@ from ..errors import NotReached, XdrError
 from ..running import Mark, read_mark, remove_mark
 from ..site import Site
 from ..waiting import Deadline
-from .interface import Gate, Item, Outcome
+from .interface import Gate, Item, Outcome, timeout_of
 
 ENDED = ("STOPPED", "EXITED", "FATAL")
 GIVEN_UP = ("EXITED", "FATAL", "UNKNOWN")  # UNKNOWN: supervisord could not signal the process, which may still run
@@ -40,7 +40,7 @@ class Supervisor:
         return self._look(item)
 
     def start(self, item: Item, gate: Gate = contextlib.nullcontext) -> Outcome:
-        limit = Deadline(_timeout(item, "start_timeout"))
+        limit = Deadline(timeout_of(item, "start_timeout"))
         seen = self._look(item)
         if seen.state == "STOPPING":
             limit.wait_for(lambda: self._look(item).state != "STOPPING")
@@ -68,7 +68,7 @@ class Supervisor:
         raise self._not_started(item, last[0], limit.seconds)
 
     def stop(self, item: Item, gate: Gate = contextlib.nullcontext) -> Outcome:
-        limit = Deadline(_timeout(item, "stop_timeout"))
+        limit = Deadline(timeout_of(item, "stop_timeout"))
         seen = self._look(item)
         if seen.state in ENDED:
             self._forget(item)
@@ -203,11 +203,6 @@ def _why(info: dict[str, Any]) -> str:
     if info["statename"] == "EXITED":
         return f"it ended with exit status {info['exitstatus']}"
     return str(info["spawnerr"] or info["description"])
-
-
-def _timeout(item: Item, option: str) -> float:
-    """In seconds: what the call says, else what the plan says."""
-    return float(item.get("timeout") or item.get(option) or 60.0)
 
 
 class _UnixTransport(xmlrpc.client.Transport):
