@@ -52,6 +52,7 @@ ACTIONS = {
         Action("failover", "failover.yml", "Run the plan on the DR site."),
         Action("reprotect", "reprotect.yml", "Protect the primary site from the DR site."),
         Action("rollback", "rollback.yml", "Undo a failback that has begun; services up on the DR site."),
+        Action("vouch", "vouch.yml", "Let a witness speak again whose record was put back from a backup or lost."),
         Action("status", "status.yml", "Read the state of a plan.", exclusive=False),
         Action("site-test", "site_test.yml", "Test the connectivity and health of every site.", exclusive=False),
     )
@@ -73,14 +74,26 @@ def recovery_point(name: str) -> str:
         raise XdrError(error.what, todo="xdr status lists them", code="usage") from None
 
 
-def request(action: str, plan: str, inventory: Path, *, attestation: str = "", point: str = "", check: bool = False) -> RunRequest:
-    """The launch of an action. A check run changes nothing and shows the differences."""
+def request(
+    action: str,
+    plan: str,
+    inventory: Path,
+    *,
+    attestation: str = "",
+    point: str = "",
+    reason: str = "",
+    by: str = "",
+    check: bool = False,
+) -> RunRequest:
+    """The launch of an action. A check run changes nothing and shows the differences. ``by``: who gives the reason."""
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
         variables["xdr_attestation"] = attested(attestation)
     if point:
         variables["xdr_recovery_point"] = recovery_point(point)
+    if reason:
+        variables |= {"xdr_reason": attested(reason, "a reason"), "xdr_by": attested(by, "a name")}
     return RunRequest(
         action=action,
         plan=plan or ALL_PLANS,
@@ -114,6 +127,7 @@ def asked(
     origin: str,
     attestation: str = "",
     point: str = "",
+    reason: str = "",
     check: bool = False,
     window: Window | None = None,
     answer: Mapping[str, Any] | None = None,
@@ -127,6 +141,8 @@ def asked(
     arguments: dict[str, Any] = {"attestation": attested(attestation)} if attestation else {}
     if point:
         arguments["recovery_point"] = recovery_point(point)
+    if reason:
+        arguments["reason"] = attested(reason, "a reason")
     if window:
         arguments["window"] = window.to_json()
     if answer:

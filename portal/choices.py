@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.gate import Decision, decide
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import State, View
+from ansible_collections.xdr.failback.plugins.plugin_utils.witness import vouched_for
 
 from . import units
 from .actions import ACTIONS
@@ -32,9 +33,10 @@ TITLES = {
     "verify-primary": "Verify primary",
     "replicate": "Replicate now",
     "failover": "Failover",
+    "vouch": "Vouch for the witness",
 }
 WAY_HOME = ("reverse-replication", "failback", "rollback", "reprotect")
-NEEDS = {action: Role.dr_admin if action == "failover" else Role.operator for action in TITLES}
+NEEDS = {action: Role.dr_admin if action in ("failover", "vouch") else Role.operator for action in TITLES}
 INTERRUPTS = ("failback", "failover", "rollback")  # services stop or move: a person is asked once more
 UNSEEN = "Nothing is known of the plan yet: the worker has not been able to look at it"
 FIRST = ("start", "verify-primary")  # what needs no knowledge of the plan
@@ -51,6 +53,7 @@ class Choice:
     warning: str = ""
     message_to: str = ""
     attest: bool = False  # it needs a person's word that the primary site is off
+    reason: bool = False  # it needs a person's reason
 
     @property
     def title(self) -> str:
@@ -99,9 +102,9 @@ def seen(document: Mapping[str, Any] | None) -> View | None:
 
 
 def choices(plan: Plan, document: Mapping[str, Any] | None, active: Active | None, role: Role) -> list[Choice]:
-    """Every action on the plan, in the order of the page."""
+    """Every action on the plan, in the order of the page; what only a plight asks for, only in it."""
     now = Situation(plan, seen(document), _reads(plan, document or {}), active, role)
-    return [_choice(action, now) for action in TITLES]
+    return [_choice(action, now) for action in TITLES if action != "vouch" or (now.view and now.view.mute)]
 
 
 def _reads(plan: Plan, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -124,6 +127,7 @@ def _choice(action: str, now: Situation) -> Choice:
         check_refused=role or state,
         warning=warning,
         attest=action == "failover" and now.primary_is_silent and not state,
+        reason=action == "vouch" and now.view is not None and not vouched_for(now.view.vouchers),
     )
 
 
@@ -166,6 +170,7 @@ def _state(action: str, now: Situation) -> tuple[str, str]:
 def _decision(action: str, now: Situation, view: View) -> Decision:
     """Raises XdrError as the gate does."""
     options = {"attestation": "asked for"} if now.primary_is_silent else {}
+    options |= {"reason": "asked for"} if action == "vouch" else {}
     return decide(action.replace("-", "_"), now.plan, view, now.reads, options)
 
 
@@ -205,6 +210,8 @@ def _told(action: str, now: Situation) -> str:
             return f"Checks that {primary} can take the plan back; changes nothing."
         case "replicate":
             return _replicate(now)
+        case "vouch":
+            return _vouch(now)
         case _:
             return _failover(now)
 
@@ -235,6 +242,13 @@ def _failover(now: Situation) -> str:
     if now.primary_is_silent:
         return f"Starts the services in {dr} from its newest complete recovery point; what {primary} wrote after that is lost to them."
     return f"Downtime: a planned move from {primary} to {dr} with a last sync; nothing is lost."
+
+
+def _vouch(now: Situation) -> str:
+    rest = "no service is stopped or moved."
+    if now.view and vouched_for(now.view.vouchers):
+        return f"Lets it learn the newest epoch and its owner from both sites, as any run would; {rest}"
+    return f"Lets it believe the one site that answers. The other may own a newer epoch: then both may come to run; {rest}"
 
 
 _NEXT = {

@@ -72,6 +72,8 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
     owner = one["owner"]
     yield "owner", (f"{owner} ({names[owner]})" if owner in names else owner or "nobody") + f", epoch {one['epoch']}"
     yield "since", units.since(one.get("since"))
+    if one.get("mute"):
+        yield "witness", f"mute: {one['mute']}. Any run that reads both sites lets it speak, or: xdr run vouch {one['plan']}"
     yield "replication_lag", f"{units.size(one['replication_lag'])}, last consistent point {_age(one['replication_lag_age'])}"
     if proof(one):
         yield "full compare", proof(one)

@@ -70,9 +70,12 @@ def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
     word = " ".join(visit.form.get("attestation", "").split()) if choice.attest else ""
     if choice.attest and not word:
         raise XdrError("Failover needs your word that the primary site is off: say who saw it, and how", code="usage")
+    reason = " ".join(visit.form.get("reason", "").split()) if choice.reason else ""
+    if choice.reason and not reason:
+        raise XdrError(f"{choice.title} needs a reason: say who knows it, and how", code="usage")
     point = visit.form.get("recovery_point", "") if choice.action == FAILOVER else ""
     window = _window(visit, facts, choice)
-    typed: dict[str, Any] = {"attestation": word, "point": point, "window": window}
+    typed: dict[str, Any] = {"attestation": word, "point": point, "reason": reason, "window": window}
     return asked(choice.action, facts.name, by=visit.user.name, origin=visit.origin, check=check, **typed)
 
 

@@ -14,9 +14,10 @@ from unittest.mock import patch
 
 from ansible_collections.xdr.failback.plugins.module_utils import attempt, guard, ownership
 from ansible_collections.xdr.failback.plugins.module_utils import record as records
-from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused, XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused, XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.instances import moves
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record
+from ansible_collections.xdr.failback.plugins.module_utils.witness import check_speaks
 from ansible_collections.xdr.failback.plugins.modules import xdr_ownership
 
 Pair = tuple[int, int]
@@ -103,6 +104,10 @@ class Hosts:
 
         def work() -> Done:
             try:
+                check_speaks(self.record[number], self.record[witness])
+            except NotReached:
+                return Done((), "not_reached")
+            try:
                 learnt = guard.learn(self.record[number], self.record[witness], 0.0)
             except Refused as refused:
                 return Done((), refused.code)
@@ -144,8 +149,9 @@ class _Disk:
     def load(self, *_: Any) -> Record:
         return self.saves[-1]
 
-    def save(self, _: Any, record: Record) -> None:
+    def save(self, _: Any, record: Record) -> Record:
         self.saves.append(record)
+        return record
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ansible_collections.xdr.failback.plugins.module_utils import seal
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery, state_machine
 
@@ -33,6 +35,7 @@ class Bounds(NamedTuple):
     """``faults``: late, doubled and cut-short requests, deaths and cuts. ``starts``: runs. ``alive``: runs at the same time.
 
     ``true_attestation``: the primary stays off until the witness has the offer that follows from the attestation.
+    ``restored``: of faults, that the witness's record is put back as it was at home, before anything moved.
     """
 
     faults: int = 1
@@ -40,6 +43,7 @@ class Bounds(NamedTuple):
     alive: int = 2
     true_attestation: bool = True
     policy: str = "rollback"
+    restored: bool = False
 
 
 class Broken(Exception):  # noqa: N818  (a promise is)
@@ -54,6 +58,7 @@ class Machine:
         self.bounds = bounds
         self.plan = {**PLAN, "failback": {**PLAN["failback"], "on_failed_health": bounds.policy}}
         self.hosts = Hosts()
+        self.backup = NOBODY  # the number of the witness's record that a restore puts back
         self._facts: list[dict[str, Any]] = []
         self._facts_number: dict[str, int] = {}
         self._gates: dict[Any, int | None] = {}
@@ -359,9 +364,14 @@ class Machine:
             elif world.faults:
                 spent = world._replace(faults=world.faults - 1)
                 yield f"{name} is cut off", spent.with_host(which, power="cut")
+                if which == WITNESS and self.bounds.restored:
+                    yield f"{name} is restored from a backup", spent.with_host(which, record=self._restored(), seen=(0, 0))
                 if which != WITNESS:
                     late = tuple(ask for ask in world.late if ask.host != which)
                     yield f"{name} loses power", spent._replace(late=late).with_host(which, power="off", running=False, guard=NO_GUARD)
+
+    def _restored(self) -> int:
+        return self.hosts.number(replace(self.hosts.record[self.backup], mute=seal.RESTORED))
 
     def boot(self, world: World, which: int) -> World:
         guard = ASKING if which in (PRIMARY, DR) and self.hosts.may_ask(world.hosts[which].record) else NO_GUARD

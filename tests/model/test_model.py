@@ -8,14 +8,16 @@ By hand, deeper: ``XDR_MODEL=away:2:2:2`` (where it begins, faults, runs, runs a
 from __future__ import annotations
 
 import os
+from unittest.mock import patch
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils import seal
 
 from tests.model import seeded
 from tests.model.course import Course
 from tests.model.machine import NAMES, PLAN, Bounds, Machine
 from tests.model.search import Found, search
-from tests.model.world import DR, HOSTS, PRIMARY, World
+from tests.model.world import DR, HOSTS, PRIMARY, WITNESS, World
 
 STORY = {"home": ("start", "reprotect"), "away": ("start", "reprotect", "failover", "reverse_replication")}
 IN_CI = ("away:1:1:1", "home:0:2:2", "home:1:2:1", "away:2:1:1")
@@ -27,6 +29,8 @@ def begin(machine: Machine, where: str) -> World:
         after = machine.calm(world, action)
         assert after is not None, f"{action} is refused"
         world = after
+        if action == "reprotect":
+            machine.backup = world.hosts[WITNESS].record
     return world._replace(faults=machine.bounds.faults, starts=machine.bounds.starts)
 
 
@@ -57,6 +61,13 @@ def test_no_promise_is_broken_with_another_policy(policy: str) -> None:
     assert found.whole
 
 
+@pytest.mark.parametrize("bounds", ["away:1:1:1", "home:1:2:1"])
+def test_no_promise_is_broken_by_a_witness_from_a_backup(bounds: str) -> None:
+    found = explore(bounds, restored=True)
+    assert not found.breach, found.told()
+    assert found.whole
+
+
 @pytest.mark.parametrize(
     ("seed", "bounds", "breach"),
     [
@@ -79,6 +90,13 @@ def test_a_seeded_bug_is_found(seed: seeded.Seed, bounds: str, breach: str) -> N
     assert found.trace
 
 
+def test_a_witness_from_a_backup_that_is_believed_is_found() -> None:
+    with patch.object(seal, "RESTORED", ""):
+        found = explore("home:2:1:1", restored=True)
+    print(found.told())
+    assert found.breach == "both sites may run the plan's instances"
+
+
 def test_a_false_attestation_is_not_survived() -> None:
     """What is not promised: the primary is said to be off and runs."""
     found = explore("home:1:1:1", true_attestation=False)
@@ -98,7 +116,8 @@ def test_the_model_moves_a_plan_there_and_back() -> None:
 
 def test_the_steps_are_those_of_the_roles() -> None:
     view = {"state": "READY", "owner": "dr", "epoch": 2, "next_epoch": 3, "offer": None, "unreachable": [], "compared": True}
-    gate = {"enter": "stop", "fresh": True, "claims": True, "undo": "retake", "xdr_view": {**view, "standing": {"primary": "none"}}}
+    gate: dict[str, object] = {"enter": "stop", "fresh": True, "claims": True, "claim_as": "failback", "vouch": False, "undo": "retake"}
+    gate["xdr_view"] = {**view, "standing": {"primary": "none"}, "serial": 0}
     facts = {"gate_result": gate, "gate_read": {}, "move_retaken": {"record": {"epoch": 0}}, "xdr_attestation": ""}
     steps = Course("failback", PLAN, dict(zip(HOSTS, NAMES, strict=True)), facts).steps()
     assert [step.name.split(" ")[0] for step in steps] == [

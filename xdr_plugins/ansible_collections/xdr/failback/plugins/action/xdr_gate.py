@@ -28,6 +28,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "plan": {"type": "str", "required": True},
                 "attestation": {"type": "str", "default": ""},
                 "recovery_point": {"type": "str", "default": ""},
+                "reason": {"type": "str", "default": ""},
                 "run_id": {"type": "str", "default": ""},
                 "skip": {"type": "list", "elements": "str", "default": []},
                 "skip_reason": {"type": "str", "default": ""},

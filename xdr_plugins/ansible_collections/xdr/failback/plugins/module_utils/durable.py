@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .errors import XdrError
 
@@ -27,14 +27,25 @@ def fsync_folder(folder: Path) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Replace ``path`` by the document, durably: a reader sees the old file or the new one, never a part."""
+    with replacing(path) as stream:
+        write_into(stream, document)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A new file that takes the place of ``path``, durably, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=1, sort_keys=True)
+        yield stream
         stream.flush()
         os.fsync(stream.fileno())
     fresh.replace(path)
     fsync_folder(path.parent)
+
+
+def write_into(stream: TextIO, document: Any) -> None:
+    json.dump(document, stream, indent=1, sort_keys=True)
 
 
 def read_json(path: Path) -> Any:
@@ -46,6 +57,11 @@ def read_json(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    return parsed(text, path)
+
+
+def parsed(text: str, path: Path) -> Any:
+    """The document that was read from ``path``; raises XdrError as read_json does."""
     try:
         return json.loads(text)
     except ValueError as error:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
@@ -20,6 +21,7 @@ from .ownership import alive
 from .record import Record, transition
 from .running import mark_path, remove_mark, start_time
 from .site import PlanOnHost, Site, load_plan, load_site, plan_dir
+from .witness import check_speaks
 
 REFUSED = 77  # exit code
 ASK_EVERY = 5.0  # seconds between two questions to a witness that does not answer
@@ -51,7 +53,7 @@ def take_over_newest(state_dir: Path, site: Site, plan: PlanOnHost, say: Say) ->
     Out of reach, the site's ``boot_without_witness`` decides: ``wait`` asks until there is an answer, ``start`` goes on without.
     Raises Refused when the witness knows that this site may not start.
     """
-    told = _ask(site, plan, say)
+    told = _ask(state_dir, site, plan, say)
     if told is None:
         return
     with locked(plan_dir(state_dir, plan.plan) / "lock"):
@@ -67,6 +69,7 @@ def learn(record: Record, witness: Record, now: float) -> Record:
     Raises Refused for an open offer to the other site (it may have accepted), and when both claim the same epoch.
     The site's own acceptance counts even where the witness has not decided it yet.
     """
+    record = replace(record, heard=max(record.heard, witness.serial))
     if witness.epoch:
         record = transition(record, {"request": "known", "epoch": witness.epoch, "owner": witness.owner}, now)
     offer = witness.offer
@@ -95,14 +98,14 @@ def _check(state_dir: Path, plan: PlanOnHost) -> None:
     check_may_start(records.load(state_dir, plan.plan))
 
 
-def _ask(site: Site, plan: PlanOnHost, say: Say) -> Record | None:
+def _ask(state_dir: Path, site: Site, plan: PlanOnHost, say: Say) -> Record | None:
     peer = site.peers.get(plan.witness)
     if peer is None:
         raise XdrError(f"the witness {plan.witness} is not a peer of this host", where=site.host, todo="Apply the role site_agent again")
     while True:
         try:
             answer = channel.run(peer, "record", plan.plan, timeout=ASK_TIMEOUT)
-            return _witness_record(answer, plan)
+            return _witness_record(answer, plan, records.load(state_dir, plan.plan))
         except XdrError as error:
             if site.boot_without_witness == "start":
                 say(f"{error.sentence()} Starting without the witness, as boot_without_witness says.")
@@ -111,16 +114,13 @@ def _ask(site: Site, plan: PlanOnHost, say: Say) -> Record | None:
         time.sleep(ASK_EVERY)
 
 
-def _witness_record(answer: str, plan: PlanOnHost) -> Record:
-    """Raises NotReached for an answer that is none, and for a witness that does not know the plan: it may have lost its disk."""
+def _witness_record(answer: str, plan: PlanOnHost, mine: Record) -> Record:
+    """Raises NotReached for an answer that is none: of a witness that is mute, or that lost its disk and knows no epoch, too."""
     try:
         record = records.from_json(json.loads(answer), plan.witness)
     except ValueError as error:
         raise NotReached(f"the witness answered {answer[:80]!r}", where=plan.witness, todo="Apply the role site_agent to it") from error
-    if not record.epoch:
-        raise NotReached(
-            f"the witness knows no epoch of plan {plan.plan}", where=plan.witness, todo="Tell it the newest epoch and its owner"
-        )
+    check_speaks(mine, record)
     return record
 
 

@@ -41,8 +41,7 @@ def perform(state_dir: Path, plan: str, pair: Pair, request: Request, *, run_id:
         unreadable = 0
         if request["request"] == "released" and before.owns:
             unreadable = check_fenced(state_dir, load_plan(state_dir, plan))
-        after = transition(before, request, time.time())
-        holding.save(after)
+        after = holding.save(transition(before, request, time.time()))
     new_mark = request["request"] == "marked" and _is_done(holding.record, phase) and not _is_done(seen, phase)
     return Change(before, after, after != before or new_mark, unreadable)
 
@@ -58,7 +57,7 @@ def predict(record: Record, pair: Pair, request: Request, now: float, *, run_id:
     try:
         return transition(record, request, now)
     except Refused as error:
-        if error.code not in ("wrong_state", "offer_unknown"):
+        if error.code not in ("wrong_state", "offer_unknown", "witness_mute"):
             raise
         return _predict_without_predecessors(record, request, now)
 
@@ -72,6 +71,8 @@ def _past_a_cycle(record: Record, pair: Pair) -> Pair:
 
 def _predict_without_predecessors(record: Record, request: Request, now: float) -> Record:
     name = request["request"]
+    if record.mute:
+        return transition(replace(record, mute="", offer=None), request, now)
     if name == "released" and record.owns:
         return transition(replace(record, draining=True), request, now)
     if name == "retaken" and record.standing == "released":
@@ -114,8 +115,7 @@ def _claim(state_dir: Path, plan: str, pair: Pair, request: Request) -> Change:
     holding = Holding(state_dir, plan, pair, 30.0)
     with holding.locked():
         before = holding.record
-        after = transition(before, request, time.time())
-        holding.save(after)
+        after = holding.save(transition(before, request, time.time()))
     return Change(before, after, after != before)
 
 

@@ -19,7 +19,7 @@ options:
     description: What is to be done; V(recover) decides what follows a move that has failed.
     type: str
     required: true
-    choices: [status, verify_primary, start, reverse_replication, replicate, failback, rollback, reprotect, failover, recover]
+    choices: [status, verify_primary, vouch, start, reverse_replication, replicate, failback, rollback, reprotect, failover, recover]
   plan:
     description: Name of the plan.
     type: str
@@ -30,6 +30,10 @@ options:
     default: ""
   recovery_point:
     description: For a failover, the recovery point that is wanted; refused where no volume at the DR site has it.
+    type: str
+    default: ""
+  reason:
+    description: To vouch for a mute witness without both sites, why that may be done.
     type: str
     default: ""
   run_id:
@@ -105,6 +109,14 @@ skip:
   type: list
   elements: str
   returned: success
+vouch:
+  description: Whether the witness is mute, and learns what is so once the attempt is claimed.
+  type: bool
+  returned: success
+claim_as:
+  description: The action of the run that is claimed; that of the unfinished run where the action only vouches for the witness.
+  type: str
+  returned: success
 run_id:
   description: Name of the run.
   type: str
@@ -122,7 +134,7 @@ xdr_view:
   type: dict
   returned: when the hosts were read
 xdr_code:
-  description: Kind of the refusal, V(gate_refused), V(wrong_state) or V(not_reached).
+  description: Kind of the refusal, V(gate_refused), V(wrong_state), V(witness_mute) or V(not_reached).
   type: str
   returned: failure
 """

@@ -30,11 +30,13 @@ options:
       - V(draining) lets the start guard refuse; V(released) gives the epoch up, after no process of this host is found to hold a volume.
       - V(offered) and V(decided) are for the witness, V(accepted) is for the site that becomes the owner.
       - V(declined) refuses O(owner_epoch) for good. At the witness it closes the offer that was declined.
+      - V(vouched) lets a witness that is mute speak again, by the O(records) of the sites. It is mute when its record was put back from a
+        backup, is older than one that it has told, or is missing; then it refuses V(offered), V(decided) and V(declined).
       - V(retaken) takes a release back, or ends a drain. V(known) tells of a newer epoch and its owner.
       - V(marked) sets O(status), ends the run with O(outcome), and marks O(phase).
     type: str
     required: true
-    choices: [founded, claimed, draining, released, offered, accepted, decided, declined, retaken, known, marked]
+    choices: [founded, claimed, draining, released, offered, accepted, decided, declined, vouched, retaken, known, marked]
   owner_epoch:
     description:
       - The epoch that is offered, accepted, decided, declined or known; needed for these.
@@ -56,11 +58,11 @@ options:
     default: handover
     choices: [handover, attested, confirmed_stop]
   by:
-    description: Who attests.
+    description: Who attests, or vouches.
     type: str
     default: ""
   text:
-    description: What was attested.
+    description: What was attested, or why it is vouched for.
     type: str
     default: ""
   no_offer:
@@ -93,6 +95,19 @@ options:
       - The record by which the caller decided, for O(state=claimed).
       - Refused, code V(changed_since), where another run has changed it since; what a replication cycle does counts for nothing.
     type: dict
+  heard:
+    description:
+      - For O(state=claimed), the count of writes (C(serial)) of the witness's record that the caller has read or a site was told of.
+      - A site remembers it, and takes no answer of a witness that is older. A witness that is older becomes mute.
+    type: int
+    default: 0
+  records:
+    description:
+      - For O(state=vouched), the records of the sites as they were read under this attempt.
+      - With only one of the sites among them, O(by) and O(text) are needed.
+    type: list
+    elements: dict
+    default: []
   status:
     description: The state of the plan to store, for O(state=marked).
     type: str
@@ -157,7 +172,7 @@ unreadable_processes:
   type: int
   returned: with O(state=released)
 xdr_code:
-  description: Kind of the failure, such as V(stale_attempt), V(split_brain), V(still_open), V(offer_open), V(wrong_state).
+  description: Kind of the failure, such as V(stale_attempt), V(split_brain), V(still_open), V(offer_open), V(witness_mute), V(wrong_state).
   type: str
   returned: failure
 """
@@ -173,7 +188,8 @@ from ansible_collections.xdr.failback.plugins.module_utils.ownership import Chan
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record, load
 from ansible_collections.xdr.failback.plugins.module_utils.registration import present, registered
 
-CHANGES = ["founded", "claimed", "draining", "released", "offered", "accepted", "decided", "declined", "retaken", "known", "marked"]
+CHANGES = ["founded", "claimed", "draining", "released", "offered", "accepted", "decided", "declined", "vouched"]
+CHANGES += ["retaken", "known", "marked"]
 EPOCH_NEEDED = ["offered", "accepted", "decided", "declined", "known"]
 SITES = ["primary", "dr"]
 ARGUMENTS: dict[str, Any] = {
@@ -193,6 +209,8 @@ ARGUMENTS: dict[str, Any] = {
     "document": {"type": "dict"},
     "fresh": {"type": "bool", "default": False},
     "seen": {"type": "dict"},
+    "heard": {"type": "int", "default": 0},
+    "records": {"type": "list", "elements": "dict", "default": []},
     "status": {"type": "str", "default": ""},
     "outcome": {"type": "str", "default": ""},
 }
@@ -208,6 +226,8 @@ PASSED_ON = (
     "plan_hash",
     "fresh",
     "seen",
+    "heard",
+    "records",
     "status",
     "outcome",
 )

@@ -13,6 +13,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_point
 from ansible_collections.xdr.failback.plugins.plugin_utils.skip import skippable
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, State, View, next_state
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
+from ansible_collections.xdr.failback.plugins.plugin_utils.witness import vouched_for
 
 Plan = Mapping[str, Any]
 Options = Mapping[str, Any]
@@ -40,6 +41,8 @@ class Decision:
     fresh: bool = True  # a new run, not a resumed one
     claims: bool = True  # False: the action only looks, it takes nothing over from a run that is under way
     skip: tuple[str, ...] = ()  # groups whose health checks are left out
+    vouch: bool = False  # the witness is mute: once the attempt is claimed, it learns from the sites' records what is so
+    claim_as: str = ""  # the action of the run that is claimed
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -57,6 +60,7 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if action != "status":
         _reached(plan, _needed(action, plan, view), view, reads)
         _same_plan(plan, view, reads)
+        _witness_speaks(action, plan, view)
     if action == "failover":
         _not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
@@ -66,12 +70,14 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if proceed and action == "failover" and options.get("recovery_point"):
         rows = [row for host in plan["sites"]["dr"]["hosts"] for row in reads[host].get("replication") or []]
         recovery_points.check(plan, rows, str(options["recovery_point"]))
-    resumed = view.run is not None and view.run["action"] == action and action != CYCLE
+    claim_as = str(view.run["action"]) if action == "vouch" and view.run and view.run["action"] != CYCLE else action
+    resumed = view.run is not None and view.run["action"] == claim_as and claim_as != CYCLE
     epoch = max(view.epoch, view.attempt_epoch)
     # a cycle that has read the same and takes its number at the same moment is overtaken
     attempt = view.attempt + (1 if action == CYCLE else 2)
     fresh, claims = not resumed, action not in ONLY_LOOKS
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip)
+    vouch = bool(view.mute) and claims and (action == "vouch" or vouched_for(view.vouchers))
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -79,6 +85,8 @@ def _needed(action: str, plan: Plan, view: View) -> set[str]:
     hosts = {site: set(plan["sites"][site]["hosts"]) for site in ("primary", "dr")}
     if action == "failover" or (action == "rollback" and view.owner != "primary" and not view.offered_to("primary")):
         return {plan["witness"], *hosts["dr"]}
+    if action == "vouch":
+        return {plan["witness"]}
     if action == "start" and view.owner:
         return {plan["witness"], *hosts[view.owner]}
     return {plan["witness"], *hosts["primary"], *hosts["dr"]}
@@ -94,6 +102,20 @@ def _reached(plan: Plan, needed: set[str], view: View, reads: Mapping[str, Mappi
             where=f"plan {plan['name']}",
             todo=f"{'. '.join(advice)}, then try again; nothing was changed",
             code="not_reached",
+        )
+
+
+def _witness_speaks(action: str, plan: Plan, view: View) -> None:
+    """A mute witness takes no offer: both sites vouch for it in any run that has read them, else a person must."""
+    founding = action == "start" and view.epoch <= 1
+    if view.mute and action not in ("vouch", *ONLY_LOOKS) and not founding and not vouched_for(view.vouchers):
+        known = {voucher["site"] for voucher in view.vouchers}
+        silent = [plan["sites"][site]["name"] for site in ("primary", "dr") if site not in known]
+        raise XdrError(
+            f"the witness is mute ({view.mute}), and {' and '.join(silent)} does not answer to say what is so",
+            where=f"{plan['witness']}, plan {plan['name']}",
+            todo=f"Bring {' and '.join(silent)} back, or let a dr-admin vouch for it: xdr run vouch {plan['name']} --reason '…'",
+            code="witness_mute",
         )
 
 
@@ -210,6 +232,23 @@ def _status(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
 
 def _verify_primary(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     return True, ""
+
+
+def _vouch(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
+    if not view.mute:
+        return False, "the witness is not mute"
+    if vouched_for(view.vouchers):
+        return True, "both sites vouch for the witness"
+    if not str(options.get("reason") or "").strip() or not view.vouchers:
+        known = {voucher["site"] for voucher in view.vouchers}
+        silent = " and ".join(plan["sites"][site]["name"] for site in ("primary", "dr") if site not in known)
+        raise XdrError(
+            f"{silent} does not answer to vouch for the witness ({view.mute})",
+            where=f"plan {plan['name']}",
+            todo="Bring it back, or say why the other site's word is enough (--reason): it may own a newer epoch than anybody here knows",
+            code="gate_refused",
+        )
+    return True, "one site and a person vouch for the witness"
 
 
 def _start(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
@@ -358,6 +397,7 @@ def _attested(plan: Plan, dead: list[str], options: Options) -> None:
 RULES: Mapping[str, Callable[[Plan, View, Options], tuple[bool, str]]] = {
     "status": _status,
     "verify_primary": _verify_primary,
+    "vouch": _vouch,
     "start": _start,
     "reverse_replication": _reverse_replication,
     "replicate": _replicate,
