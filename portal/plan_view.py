@@ -110,10 +110,13 @@ def _volume(volume: Mapping[str, Any]) -> str:
     return volume["name"] if kind == "auto" else f"{volume['name']} ({kind})"
 
 
-def render(plan: Plan, seen: str = "") -> RenderableType:
-    """``seen``: what the worker last found out about its full compare."""
+def render(plan: Plan, seen: str = "", split: Mapping[str, Any] | None = None) -> RenderableType:
+    """``seen``: what the worker last found out about its full compare; ``split``: about a split brain (portal/split_view.py)."""
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
+
+    from . import split_view
 
     facts = Table.grid(padding=(0, 2))
     replication, failback = plan["replication"], plan["failback"]
@@ -127,6 +130,8 @@ def render(plan: Plan, seen: str = "") -> RenderableType:
     facts.add_row("", _proof(failback["source_check"]))
     if seen:
         facts.add_row("full compare", seen)
+    for name, value in split_view.facts(split, site_names(plan)) if split else ():
+        facts.add_row(f"[red]split brain[/] {name.strip()}", escape(value))
     order = Table(box=None, padding=(0, 2), header_style="dim")
     for title in ("starts", "group", "resource", "hosts", "driver", "volumes"):
         order.add_column(title)

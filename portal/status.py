@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import units
+from . import split_view, units
 from .actions import execute, request
 from .run_view import asks
 
@@ -72,6 +72,11 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
     owner = one["owner"]
     yield "owner", (f"{owner} ({names[owner]})" if owner in names else owner or "nobody") + f", epoch {one['epoch']}"
     yield "since", units.since(one.get("since"))
+    if one.get("split"):
+        yield from split_view.facts(one["split"], names or {role: role for role in split_view.SIDES})
+        yield "resolve", f"xdr run resolve {one['plan']} --keep primary|dr --reason TEXT --confirm {one['plan']}"
+    for host, points in split_view.kept(one["volumes"]).items():
+        yield "kept", f"what was given up on {host} in a split brain: recovery point {', '.join(points)}, until somebody drops it"
     if one.get("mute"):
         yield "witness", f"mute: {one['mute']}. Any run that reads both sites lets it speak, or: xdr run vouch {one['plan']}"
     yield "replication_lag", f"{units.size(one['replication_lag'])}, last consistent point {_age(one['replication_lag_age'])}"

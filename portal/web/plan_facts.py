@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 
-from .. import choices, status, units
+from .. import choices, split_view, status, units
 from ..choices import Active, Choice
 from ..plan_view import site_names
 from ..question import Question, question
@@ -91,6 +91,20 @@ class PlanFacts:
     def why(self) -> str:
         """The view's reason, unless it only tells the lag, which is shown as such."""
         return "" if self.view is None or self.state != self.view.state or "bytes behind" in self.view.why else self.view.why
+
+    @property
+    def split_common(self) -> str:
+        """The last epoch on which the sides of a split brain agree."""
+        return split_view.common(self.view.split, self.sites) if self.view and self.view.split else ""
+
+    @property
+    def split_sides(self) -> list[split_view.Side]:
+        return split_view.sides(self.view.split, self.sites) if self.view and self.view.split else []
+
+    @property
+    def kept_sides(self) -> dict[str, list[str]]:
+        """Host → the recovery points that keep what was given up in a split brain."""
+        return split_view.kept(self.document.get("volumes") or [])
 
     @property
     def old(self) -> bool:

@@ -27,8 +27,11 @@ PLAN: dict[str, Any] = {
 }
 NAMES = [sample.HOST[site] for site in HOSTS]
 ROWS = [{"volume": "orders", "role": "source", "lag_bytes": 0, "lag_age_s": 0.0, "compared": {"cycle": 1}, "size": 1}]
+RUNS = [{"name": "orders-db", "pid": 1, "since": 0.0}]
 ACTIONS = ("start", "reprotect", "failover", "reverse_replication", "failback", "rollback")
 SEEN = "power is off, seen by ann"
+WHY = "its orders were shipped"
+KEEPS = ("primary", "dr")
 
 
 class Bounds(NamedTuple):
@@ -36,6 +39,7 @@ class Bounds(NamedTuple):
 
     ``true_attestation``: the primary stays off until the witness has the offer that follows from the attestation.
     ``restored``: of faults, that the witness's record is put back as it was at home, before anything moved.
+    ``resolves``: a person resolves split brains, either way.
     """
 
     faults: int = 1
@@ -44,6 +48,7 @@ class Bounds(NamedTuple):
     true_attestation: bool = True
     policy: str = "rollback"
     restored: bool = False
+    resolves: bool = False
 
 
 class Broken(Exception):  # noqa: N818  (a promise is)
@@ -70,9 +75,9 @@ class Machine:
         hosts = (Host(self.hosts.number(blank(site, name))) for site, name in zip(HOSTS, NAMES, strict=True))
         return World(tuple(hosts), starts=1000)  # type: ignore[arg-type]
 
-    def calm(self, world: World, action: str, attested: bool = False) -> World | None:
+    def calm(self, world: World, action: str, attested: bool = False, keep: str = "") -> World | None:
         """After the action, with nobody else at work and nothing going wrong; None where the gate refuses it."""
-        begun = self._begin(world, action, attested)
+        begun = self._begin(world, action, attested, keep)
         if begun is None:
             return None
         world = begun
@@ -120,24 +125,34 @@ class Machine:
                 if begun is not None:
                     with_what = ", attested that the primary is off" if attested else ""
                     yield f"{action} begins{with_what}", begun._replace(starts=world.starts - 1)
+        for keep in KEEPS if self.bounds.resolves else ():
+            begun = self._begin(world, "resolve", False, keep)
+            if begun is not None:
+                yield f"resolve begins, {keep} is kept", begun._replace(starts=world.starts - 1)
 
-    def _begin(self, world: World, action: str, attested: bool) -> World | None:
-        facts = self._gate(action, attested, tuple((host.record, host.power == "up") for host in world.hosts))
+    def _begin(self, world: World, action: str, attested: bool, keep: str = "") -> World | None:
+        facts = self._gate(action, attested, keep, self.read(world))
         if facts is None:
             return None
         return self._settle(world._replace(runs=(*world.runs, Run(action, f"{action}-{world.starts}", facts))), len(world.runs))
 
-    def _gate(self, action: str, attested: bool, read: tuple[tuple[int, bool], ...]) -> int | None:
+    def read(self, world: World) -> tuple[tuple[int, bool, bool], ...]:
+        """Of each host its record, whether it answers, and whether the instances run there."""
+        return tuple((host.record, host.power == "up", host.running) for host in world.hosts)
+
+    def _gate(self, action: str, attested: bool, keep: str, read: tuple[tuple[int, bool, bool], ...]) -> int | None:
         """The real gate, over what the hosts answered; None where it refuses or finds nothing to do."""
-        key = (action, attested, read)
+        key = (action, attested, keep, read)
         if key not in self._gates:
-            self._gates[key] = self._decide(action, attested, self.reads(read))
+            self._gates[key] = self._decide(action, attested, keep, self.reads(read))
         return self._gates[key]
 
-    def _decide(self, action: str, attested: bool, reads: dict[str, Any]) -> int | None:
+    def _decide(self, action: str, attested: bool, keep: str, reads: dict[str, Any]) -> int | None:
         view = state_machine.derive(self.plan, reads)
         try:
-            decision = gate.decide(action, self.plan, view, reads, {"attestation": SEEN if attested else "", "now": 0.0})
+            decision = gate.decide(
+                action, self.plan, view, reads, {"attestation": SEEN if attested else "", "keep": keep, "reason": WHY, "now": 0.0}
+            )
         except XdrError:
             return None
         if not decision.proceed:
@@ -146,18 +161,20 @@ class Machine:
         undo = recovery.undo_path(view, source, target)
         result = {**decision.to_json(), "undo": undo, "xdr_view": view.to_json()}
         facts = {"gate_result": result, "move_retaken": {"record": {"epoch": 0}}, "xdr_attestation": SEEN if attested else ""}
+        facts |= {"xdr_keep": keep, "xdr_reason": WHY} if keep else {}
         return self._number({**facts, "gate_read": {name: read["record"] for name, read in reads.items()}})
 
-    def reads(self, read: tuple[tuple[int, bool], ...]) -> dict[str, Any]:
+    def reads(self, read: tuple[tuple[int, bool, bool], ...]) -> dict[str, Any]:
         return {
             name: {
                 "reachable": answers,
                 "record": self.hosts.document[number] if answers else None,
                 "registered": None,
                 "replication": ROWS if answers and name != NAMES[WITNESS] else [],
+                "running": RUNS if answers and running else [],
                 "why": "",
             }
-            for name, (number, answers) in zip(NAMES, read, strict=True)
+            for name, (number, answers, running) in zip(NAMES, read, strict=True)
         }
 
     def _number(self, facts: dict[str, Any]) -> int:
@@ -234,7 +251,7 @@ class Machine:
             yield f"{name} dies", spent.with_run(index).with_late(*asks)
 
     def _recover(self, world: World, index: int, run: Run) -> World:
-        read = tuple((host.record, host.power == "up" and which not in run.dropped) for which, host in enumerate(world.hosts))
+        read = tuple((number, up and which not in run.dropped, runs) for which, (number, up, runs) in enumerate(self.read(world)))
         view = state_machine.derive(self.plan, self.reads(read))
         source, target = ("primary", "dr") if run.action == "failover" else ("dr", "primary")
         if view.run:  # as the action plugin xdr_gate does it: by the run that the records name
@@ -328,7 +345,7 @@ class Machine:
         if world.ahead in (NOBODY, ask.host) or was.owns or not becomes.owns or becomes.epoch < newest:
             return world
         offer = self.hosts.record[world.hosts[WITNESS].record].offer
-        if not ask.attested and not (offer and offer["how"] == "attested" and offer["to"] == HOSTS[ask.host]):
+        if not ask.attested and not (offer and offer["how"] in ("attested", "resolved") and offer["to"] == HOSTS[ask.host]):
             what = f"{HOSTS[ask.host]} becomes the owner without what clients wrote at {HOSTS[world.ahead]}"
             raise Broken(what, self._told(ask))
         return world._replace(ahead=NOBODY)

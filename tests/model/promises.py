@@ -15,6 +15,15 @@ def check(machine: Machine, world: World) -> None:
     _one_site_to_an_epoch(machine, world)
 
 
+def check_resolution(machine: Machine, world: World, split: int) -> None:
+    """After a split brain whose newest epoch is ``split``: once a site has accepted one above it, the other may not run. Raises Broken."""
+    _one_site_to_an_epoch(machine, world)
+    for which, other in ((PRIMARY, DR), (DR, PRIMARY)):
+        mine, theirs = (machine.hosts.record[world.hosts[each].record] for each in (which, other))
+        if mine.owns and mine.epoch > max(split, theirs.epoch if theirs.owns else 0) and may_run(machine, world, other):
+            raise Broken(f"{HOSTS[other]} may run the plan's instances though {HOSTS[which]} was kept")
+
+
 def may_run(machine: Machine, world: World, which: int) -> bool:
     """Its instances run, or its start guard would let them: now, or with the answer that it already has."""
     host = world.hosts[which]

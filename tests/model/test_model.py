@@ -12,10 +12,11 @@ from unittest.mock import patch
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils import seal
+from ansible_collections.xdr.failback.plugins.plugin_utils import resolution
 
-from tests.model import seeded
+from tests.model import promises, seeded
 from tests.model.course import Course
-from tests.model.machine import NAMES, PLAN, Bounds, Machine
+from tests.model.machine import KEEPS, NAMES, PLAN, Bounds, Machine
 from tests.model.search import Found, search
 from tests.model.world import DR, HOSTS, PRIMARY, WITNESS, World
 
@@ -102,6 +103,43 @@ def test_a_false_attestation_is_not_survived() -> None:
     found = explore("home:1:1:1", true_attestation=False)
     print(found.told())
     assert found.breach == "both sites may run the plan's instances"
+
+
+def divided(machine: Machine) -> World:
+    """The false attestation has done its harm: both sites run."""
+    world = begin(machine, "home")
+    world = world.with_host(PRIMARY, power="cut")
+    after = machine.calm(world._replace(starts=1000), "failover", attested=True)
+    assert after is not None
+    assert after.hosts[PRIMARY].running
+    assert after.hosts[DR].running
+    return after.with_host(PRIMARY, power="up")._replace(faults=machine.bounds.faults, starts=machine.bounds.starts)
+
+
+def test_a_split_brain_is_resolved_whatever_happens_on_the_way() -> None:
+    machine = Machine(Bounds(faults=1, starts=2, alive=1, resolves=True))
+    found = search(machine, [divided(machine)], check=lambda machine, world: promises.check_resolution(machine, world, 2))
+    print(found.told())
+    assert not found.breach
+    assert found.whole
+
+
+def test_a_resolution_that_takes_no_newer_epoch_is_found() -> None:
+    machine = Machine(Bounds(faults=0, starts=1, alive=1, resolves=True))
+    with patch.object(resolution, "owner_epoch", lambda plan, view, reads, keep: view.epoch):
+        found = search(machine, [divided(machine)], check=lambda machine, world: promises.check_resolution(machine, world, 2))
+    assert "a dead end" in found.breach
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_the_side_that_is_kept_owns_the_plan_and_runs_alone(keep: str) -> None:
+    machine = Machine(Bounds(resolves=True))
+    after = machine.calm(divided(machine)._replace(starts=1000), "resolve", keep=keep)
+    assert after is not None
+    assert [site for site, host in zip(HOSTS, after.hosts, strict=True) if host.running] == [keep]
+    assert {machine.hosts.record[host.record].owner for host in after.hosts} == {keep}
+    assert after.traffic == HOSTS.index(keep)
+    assert machine.calm(after, "resolve", keep=keep) is None
 
 
 def test_the_model_moves_a_plan_there_and_back() -> None:

@@ -52,6 +52,8 @@ def xdr(*args: str | Path) -> Result:
         ["run", "failback"],
         ["run", "failback", "webshop", "--attest-primary-is-off", "x"],
         ["run", "failback", "webshop", "--recovery-point", "cycle-7"],
+        ["run", "resolve", "webshop", "--keep", "dr", "--confirm", "webshop"],
+        ["run", "resolve", "webshop", "--reason", "x", "--confirm", "webshop"],
         ["plan", "validate", "no-such-file.yml"],
     ],
 )
@@ -60,6 +62,20 @@ def test_bad_options_end_with_5(args: list[str]) -> None:
     assert result.exit_code == 5
     assert result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "Confirm it: --confirm webshop"),
+        (("--confirm", "shop"), "Confirm it: --confirm webshop"),
+        (("--confirm", "webshop", "--keep", "both"), "'both' is no side of a plan"),
+    ],
+)
+def test_a_side_is_given_up_only_in_plain_words(inventory: Path, options: tuple[str, ...], told: str) -> None:
+    result = xdr("run", "resolve", "webshop", "--keep", "dr", "--reason", "why", *options, "-i", inventory)
+    assert (result.exit_code, told in result.stderr) == (5, True)
+    assert "resolve" not in xdr("run", "list", "-i", inventory).stdout
 
 
 def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inventory: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "attestation": {"type": "str", "default": ""},
                 "recovery_point": {"type": "str", "default": ""},
                 "reason": {"type": "str", "default": ""},
+                "keep": {"type": "str", "default": ""},
                 "run_id": {"type": "str", "default": ""},
                 "skip": {"type": "list", "elements": "str", "default": []},
                 "skip_reason": {"type": "str", "default": ""},
@@ -112,6 +113,7 @@ def _read(known: Mapping[str, Any]) -> dict[str, Any]:
         "record": known.get("record"),
         "registered": known.get("document"),
         "replication": known.get("results") or [],
+        "running": known.get("running") or [],
     }
 
 

@@ -17,7 +17,8 @@ from .site import load_plan, plan_dir
 Request = dict[str, Any]
 SITES = ("primary", "dr")
 WITNESS = "witness"
-ACCEPTED_BY = ("handover", "attested", "confirmed_stop")
+ACCEPTED_BY = ("handover", "attested", "confirmed_stop", "resolved")
+BY_A_PERSON = ("attested", "resolved")
 DECIDED_BY = ("epoch", "owner", "standing", "to", "draining", "declined", "offer", "status")  # what a gate's decision rests on
 CYCLE = "replicate"  # the action that changes none of it
 
@@ -425,9 +426,9 @@ def _owned(record: Record, epoch: int, owner: str | None, how: str, request: Req
 
 
 def _attestation(record: Record, request: Request) -> None:
-    if request.get("how") == "attested" and not (str(request.get("by") or "").strip() and str(request.get("text") or "").strip()):
+    if request.get("how") in BY_A_PERSON and not (str(request.get("by") or "").strip() and str(request.get("text") or "").strip()):
         raise _refused(
-            record, "an attestation needs a name and a text", "Say who attests (by) and what was seen (text)", "attestation_missing"
+            record, "a person's word needs a name and a text", "Say who it is (by) and what was seen, or why (text)", "attestation_missing"
         )
 
 

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .durable import fsync_folder, read_json
 from .site import plan_dir
@@ -39,6 +41,16 @@ def mark_path(state_dir: Path, plan: str, instance: str) -> Path:
 def read_mark(state_dir: Path, plan: str, instance: str) -> Mark | None:
     document = read_json(mark_path(state_dir, plan, instance))
     return None if document is None else Mark(int(document["pid"]), int(document["started"]))
+
+
+def living(state_dir: Path, plan: str, instances: Iterable[str]) -> list[dict[str, Any]]:
+    """``{"name", "pid", "since"}`` (seconds since 1970) of the instances whose start guard has handed over to a process that still runs."""
+    found = []
+    for name in instances:
+        mark = read_mark(state_dir, plan, name)
+        if mark is not None and mark.alive():
+            found.append({"name": name, "pid": mark.pid, "since": mark_path(state_dir, plan, name).stat().st_mtime})
+    return found
 
 
 def remove_mark(state_dir: Path, plan: str, instance: str) -> None:

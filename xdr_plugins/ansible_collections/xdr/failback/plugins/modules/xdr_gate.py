@@ -19,7 +19,19 @@ options:
     description: What is to be done; V(recover) decides what follows a move that has failed.
     type: str
     required: true
-    choices: [status, verify_primary, vouch, start, reverse_replication, replicate, failback, rollback, reprotect, failover, recover]
+    choices:
+      - status
+      - verify_primary
+      - vouch
+      - start
+      - reverse_replication
+      - replicate
+      - failback
+      - rollback
+      - reprotect
+      - failover
+      - resolve
+      - recover
   plan:
     description: Name of the plan.
     type: str
@@ -33,7 +45,11 @@ options:
     type: str
     default: ""
   reason:
-    description: To vouch for a mute witness without both sites, why that may be done.
+    description: To vouch for a mute witness without both sites, or to resolve a split brain, why that may be done.
+    type: str
+    default: ""
+  keep:
+    description: To resolve a split brain, the site that is kept, V(primary) or V(dr).
     type: str
     default: ""
   run_id:
@@ -116,6 +132,10 @@ vouch:
 claim_as:
   description: The action of the run that is claimed; that of the unfinished run where the action only vouches for the witness.
   type: str
+  returned: success
+owner_epoch:
+  description: The epoch that the site which is kept accepts, of a split brain.
+  type: int
   returned: success
 run_id:
   description: Name of the run.

@@ -53,10 +53,11 @@ options:
   how:
     description:
       - What lets the site accept, kept in the epoch's history.
-      - V(attested) needs O(by) and O(text). At the witness, V(attested) and V(confirmed_stop) may replace an offer that is still undecided.
+      - V(attested), and V(resolved) of a split brain, need O(by) and O(text).
+        At the witness, all but V(handover) may replace an offer that is still undecided.
     type: str
     default: handover
-    choices: [handover, attested, confirmed_stop]
+    choices: [handover, attested, confirmed_stop, resolved]
   by:
     description: Who attests, or vouches.
     type: str
@@ -199,7 +200,7 @@ ARGUMENTS: dict[str, Any] = {
     "owner_epoch": {"type": "int"},
     "owner": {"type": "str", "choices": SITES},
     "to": {"type": "str", "choices": SITES},
-    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop"]},
+    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop", "resolved"]},
     "by": {"type": "str", "default": ""},
     "text": {"type": "str", "default": ""},
     "no_offer": {"type": "bool", "default": False},

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
+from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points, resolution
 from ansible_collections.xdr.failback.plugins.plugin_utils.skip import skippable
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, State, View, next_state
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
@@ -43,6 +43,7 @@ class Decision:
     skip: tuple[str, ...] = ()  # groups whose health checks are left out
     vouch: bool = False  # the witness is mute: once the attempt is claimed, it learns from the sites' records what is so
     claim_as: str = ""  # the action of the run that is claimed
+    owner_epoch: int = 0  # the one that the site which is kept accepts, of a split brain
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -76,8 +77,9 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     # a cycle that has read the same and takes its number at the same moment is overtaken
     attempt = view.attempt + (1 if action == CYCLE else 2)
     fresh, claims = not resumed, action not in ONLY_LOOKS
+    owned = resolution.owner_epoch(plan, view, reads, options["keep"]) if proceed and action == "resolve" else 0
     vouch = bool(view.mute) and claims and (action == "vouch" or vouched_for(view.vouchers))
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as)
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as, owned)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -362,6 +364,8 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     _attested(plan, dead, options)
     if move and move["action"] == "failover":
         return True, "the failover that began goes on where it stopped"
+    if dead and view.run and view.run["action"] == "resolve" and view.owner != "dr":
+        return True, "the primary site is attested to be off, in the middle of the resolution of a split brain"
     if view.owner is None and view.offered_to("primary") and dead:
         return True, "the primary site was offered the plan and is attested to be off"
     if view.owner != "primary":
@@ -405,4 +409,5 @@ RULES: Mapping[str, Callable[[Plan, View, Options], tuple[bool, str]]] = {
     "rollback": _rollback,
     "reprotect": _reprotect,
     "failover": _failover,
+    "resolve": resolution.rule,
 }

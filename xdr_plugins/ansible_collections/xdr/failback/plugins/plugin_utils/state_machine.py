@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils import record as records
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils import split_brain
 from ansible_collections.xdr.failback.plugins.plugin_utils.witness import believe
 
 
@@ -128,6 +129,7 @@ class View:
     mute: str = ""  # why the witness's record is not believed; with both sites read, the view is as if they had vouched for it
     vouchers: tuple[Mapping[str, Any], ...] = ()  # of the sites' records, what vouches for the witness
     serial: int = 0  # the newest state of the witness's record that it or a site knows of
+    split: Mapping[str, Any] | None = None  # of a plan that is SPLIT_BRAIN, what split_brain.Split tells
 
     def offered_to(self, site: str) -> bool:
         return self.offer is not None and self.offer["to"] == site
@@ -163,12 +165,15 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
     known = [r for r in (*record.values(), witness) if r]
     pairs = [r["attempt"] for r in known] + [believed.attempt]
     epoch = max((r["epoch"] for r in known), default=0)
-    owner, state, why = _owner(record, witness, epoch)
+    split = split_brain.found(plan, reads, record, _open_run(known, None))
+    owner, state, why = (None, State.SPLIT_BRAIN, split.why) if split else _owner(record, witness, epoch)
     lag, compared = _lag(plan, reads, owner)
     newest = _newest(known, record, owner)
     run = _open_run(known, record[owner] if owner else None)
     if state is None and owner is None and run is None:
         state, why = State.NO_OWNER, "ownership was released and nobody accepted it, and no run is at work on it"
+    if state is None and owner and run and run["action"] == split_brain.RESOLVE:
+        state, why = State(split_brain.STATUS[owner]), "the split brain is resolved, and the run that does it has not ended"
     if state is None:
         state, why = _status(newest, owner, lag, compared, plan)
     return View(
@@ -189,6 +194,7 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
         mute=believed.mute,
         vouchers=believed.vouchers,
         serial=believed.serial,
+        split=split.to_json() if split else None,
     )
 
 
@@ -203,8 +209,6 @@ def _owner(
     if epoch == 0:
         return None, State.UNPROTECTED, "no site has owned this plan yet"
     owners = {site: r["epoch"] for site, r in record.items() if r and r["standing"] == "accepted"}
-    if len(owners) == 2 and (len(set(owners.values())) == 1 or _forked(record)):
-        return None, State.SPLIT_BRAIN, f"both sites own the plan: primary epoch {owners['primary']}, dr epoch {owners['dr']}"
     if owners:
         site = max(owners, key=lambda name: owners[name])
         elsewhere = _decided_elsewhere(witness, owners[site], site)
@@ -227,12 +231,6 @@ def _offer(record: Mapping[str, Mapping[str, Any] | None], witness: Mapping[str,
     offer = _open_offer(witness)
     site = record[offer["to"]] if offer else None
     return offer and {**offer, "declined": site is not None and site["declined"] >= offer["epoch"]}
-
-
-def _forked(record: Mapping[str, Mapping[str, Any] | None]) -> bool:
-    """Whether the two histories give one epoch to different owners."""
-    histories = [{entry["epoch"]: entry["owner"] for entry in r["history"] if entry["owner"]} for r in record.values() if r]
-    return len(histories) == 2 and any(histories[1].get(epoch, owner) != owner for epoch, owner in histories[0].items())
 
 
 def _decided_elsewhere(witness: Mapping[str, Any] | None, epoch: int, site: str) -> str | None:

@@ -277,5 +277,7 @@ def _confirm(sent: _Sent, applied: float, epoch: int) -> None:
         return
     started = sent.unit.read_started if sent.consistent else state.read_started
     known: dict[str, Any] = {"cycle": sent.cycle, "confirmed": sent.cycle, "applied_at": applied, "read_started": started}
+    if sent.reading.copy.uncompared:
+        known |= {"compared": None, "sent": []}
     with Beside(lambda: sent.reading.confirmed(sent.cycle, sent.state, epoch)):
         sent.folder.save(replace(state, **known, consistent=sent.consistent, how=sent.how))
