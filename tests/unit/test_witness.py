@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused, XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.guard import _witness_record
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record, transition
+from ansible_collections.xdr.failback.plugins.module_utils.site import parse_plan
 from ansible_collections.xdr.failback.plugins.module_utils.witness import check_speaks
 from ansible_collections.xdr.failback.plugins.plugin_utils.gate import RULES, Decision, decide
 from ansible_collections.xdr.failback.plugins.plugin_utils.recovery import Remedy, recover
@@ -93,6 +96,17 @@ def test_a_site_that_asks(fields: dict[str, Any], why: str) -> None:
         return
     with pytest.raises(NotReached, match=why):
         check_speaks(SITE, witness(**fields))
+
+
+def test_an_agent_that_does_not_count_is_taken_at_its_word() -> None:
+    document = witness(mute="").to_json()
+    for name in ("serial", "heard", "mute"):
+        document.pop(name)
+    plan = parse_plan({"plan": "shop", "hash": "h", "site": "primary", "host": "fra", "witness": "wit", "record_host": True})
+    assert _witness_record(json.dumps(document), plan, SITE).epoch == 2
+    for nonsense in ("[]", "7", "no JSON"):
+        with pytest.raises(NotReached):
+            _witness_record(nonsense, plan, SITE)
 
 
 def test_a_claim_tells_each_host_how_new_the_witness_was() -> None:

@@ -468,7 +468,7 @@ def _refused(record: Record, what: str, todo: str, code: str = "wrong_state") ->
 
 def _split_brain(record: Record, epoch: int, owner: str | None) -> Refused:
     what = f"both sites claim epoch {epoch}: {record.owner} by this record, {owner} by what it was told"
-    return _refused(record, what, "Stop the instances of one site and let dr-admin decide which data is kept", "split_brain")
+    return _refused(record, what, "Let dr-admin decide which side is kept: xdr run resolve", "split_brain")
 
 
 _TRANSITIONS: dict[str, Callable[[Record, Request, float], Record]] = {

@@ -37,7 +37,7 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
     """
     run = view.run
     if view.state is State.SPLIT_BRAIN:
-        return Recovery(Remedy.WAIT, f"Nothing was undone: {view.why}. A person decides which side is kept")
+        return Recovery(Remedy.WAIT, f"Nothing was undone: {view.why}. A dr-admin decides which side is kept: xdr run resolve")
     if run is None:
         return _no_run(view)
     source, target = ("primary", "dr") if run["action"] == "failover" else ("dr", "primary")
