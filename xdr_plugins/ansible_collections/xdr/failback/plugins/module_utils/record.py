@@ -15,7 +15,7 @@ from .site import load_plan, plan_dir
 
 Request = dict[str, Any]
 SITES = ("primary", "dr")
-ACCEPTED_BY = ("handover", "attested", "confirmed_stop")
+ACCEPTED_BY = ("handover", "attested", "confirmed_stop", "lease_expired")
 DECIDED_BY = ("epoch", "owner", "standing", "to", "draining", "declined", "offer", "status")  # what a gate's decision rests on
 CYCLE = "replicate"  # the action that changes none of it
 

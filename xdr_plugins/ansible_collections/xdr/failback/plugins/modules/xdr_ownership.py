@@ -51,10 +51,11 @@ options:
   how:
     description:
       - What lets the site accept, kept in the epoch's history.
-      - V(attested) needs O(by) and O(text). At the witness, V(attested) and V(confirmed_stop) may replace an offer that is still undecided.
+      - V(attested) needs O(by) and O(text). At the witness, all but V(handover) may replace an offer that is still undecided.
+      - V(lease_expired) is refused by the witness, code V(lease_held), unless the ownership leases of the other site have run out.
     type: str
     default: handover
-    choices: [handover, attested, confirmed_stop]
+    choices: [handover, attested, confirmed_stop, lease_expired]
   by:
     description: Who attests.
     type: str
@@ -183,7 +184,7 @@ ARGUMENTS: dict[str, Any] = {
     "owner_epoch": {"type": "int"},
     "owner": {"type": "str", "choices": SITES},
     "to": {"type": "str", "choices": SITES},
-    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop"]},
+    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop", "lease_expired"]},
     "by": {"type": "str", "default": ""},
     "text": {"type": "str", "default": ""},
     "no_offer": {"type": "bool", "default": False},
@@ -239,6 +240,10 @@ def registering(params: dict[str, Any], check: bool) -> tuple[Change, dict[str, 
     change = apply(params, check)
     if known is not None and known != document:
         present(state_dir, plan, document, check=check)
+    if not check and document.get("lease") and change.after.owns:
+        from ansible_collections.xdr.failback.plugins.module_utils.lease_keeper import ensure_running
+
+        ensure_running(state_dir, plan)
     return change, {"registration_changed": known != document}
 
 

@@ -96,6 +96,13 @@ instances:
   type: list
   elements: dict
   returned: with O(state=read) and O(instances)
+leases:
+  description:
+    - Of the witness of a plan with ownership leases, what it has granted, with C(host), C(site), C(epoch), C(ttl) (seconds),
+      C(at) (Unix seconds) and C(left) (seconds until it has run out, 0 where it has).
+  type: list
+  elements: dict
+  returned: with O(state=read)
 xdr_code:
   description: Kind of the failure, such as V(taken), V(outside_roots), V(in_use).
   type: str
@@ -125,6 +132,10 @@ def read(params: dict[str, Any]) -> dict[str, Any]:
     state_dir, plan = Path(params["state_dir"]), params["plan"]
     document, record = registered(state_dir, plan), load(state_dir, plan)
     answer: dict[str, Any] = {"document": document, "record": record.to_json(), "owns": record.owns, "results": []}
+    if document and document["site"] == "witness" and document.get("lease"):
+        from ansible_collections.xdr.failback.plugins.module_utils.lease_grants import told
+
+        answer["leases"] = told(state_dir, plan)
     # imported here, because a site host compiles what it imports at each call, and most calls do not ask for it
     if document and params["replication"]:
         from ansible_collections.xdr.failback.plugins.module_utils import accelerators

@@ -260,6 +260,28 @@ class Failback(Model):
     soak: Duration = Field(default=600, description="How long recovery points are kept once the plan is home, such as 10m (the default)")
 
 
+class Lease(Model):
+    """Lets a failover go on without an attestation once it has run out; ttl is at least loop_wait + 2 retry_timeout + the longest
+    stop_timeout of the plan + 2s."""
+
+    ttl: Timeout = Field(
+        description="Without a renewal for so long nothing of the plan runs at the primary, and DR may take over, such as 2m. At least "
+        "loop_wait + 2 retry_timeout (two renewals may be lost) + the longest stop_timeout of the plan + 2s (to kill what is left)"
+    )
+    loop_wait: Timeout = Field(default=10, description="Time between two renewals at the witness, such as 10s (the default)")
+    retry_timeout: Timeout = Field(default=10, description="How long one renewal waits for the witness, such as 10s (the default)")
+
+
+class Ownership(Model):
+    """How the right to run the plan's instances is held."""
+
+    lease: Lease | None = Field(
+        default=None,
+        description="The primary site's hosts renew a lease at the witness and stop the plan's instances when it runs out; then a failover "
+        "of a site that does not answer needs no attestation. Without the witness the services stop, too. No lease when left out",
+    )
+
+
 class SupervisorInstance(Model):
     """A program of the host's supervisord."""
 
@@ -439,6 +461,7 @@ class Plan(Model):
     targets: Targets = Field(description="RPO and RTO")
     replication: Replication = Field(default_factory=lambda: Replication(), description="How volumes are kept equal")
     failback: Failback = Field(default_factory=lambda: Failback(), description="Rules of a failback")
+    ownership: Ownership = Field(default_factory=lambda: Ownership(), description="How the right to run the plan is held")
     groups: list[Group] = Field(min_length=1, description="What starts and stops together, in the order of their priorities")
     hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own commands around a failback")
     traffic: Traffic = Field(default_factory=lambda: Traffic(), description="What leads clients to a site")
