@@ -51,6 +51,7 @@ class Choice:
     warning: str = ""
     message_to: str = ""
     attest: bool = False  # it needs a person's word that the primary site is off
+    leased: bool = False  # or that the site's ownership leases have run out
 
     @property
     def title(self) -> str:
@@ -124,6 +125,7 @@ def _choice(action: str, now: Situation) -> Choice:
         check_refused=role or state,
         warning=warning,
         attest=action == "failover" and now.primary_is_silent and not state,
+        leased=bool(now.plan["ownership"]["lease"]),
     )
 
 

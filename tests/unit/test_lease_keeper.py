@@ -144,7 +144,7 @@ def test_nothing_runs_any_more_when_the_lease_has_run_out_and_nothing_starts_aft
     assert "db, stubborn are stopped: no renewal for" in site.log()
     assert "what still runs of stubborn is killed" in site.log()
     check_fenced(site.host.state_dir, load_plan(site.host.state_dir, "webshop"))
-    wait_until(lambda: not lease_grants.told(site.witness.state_dir, "webshop")[0]["left"], "the lease has run out")
+    wait_until(lambda: not lease_grants.read_grants(site.witness.state_dir, "webshop")["hv1"].left, "the lease has run out")
     site.offer()
     site.heal()
     wait_until(lambda: "epoch 2 was offered to dr" in site.log(), "the witness refuses")

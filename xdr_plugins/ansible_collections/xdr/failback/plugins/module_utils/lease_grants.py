@@ -118,8 +118,14 @@ def why_held(hosts: list[str], grants: dict[str, Grant]) -> str:
 
 
 def told(state_dir: Path, plan: str) -> list[dict[str, Any]]:
-    """For people and the gate: host, site, epoch, ttl, at, and the seconds that are left."""
-    return [{"host": host, **asdict(given), "left": round(given.left, 3)} for host, given in sorted(read_grants(state_dir, plan).items())]
+    """For people: host, site, epoch, ttl, and until when (Unix seconds) unless it is renewed; later than now where it has not run out."""
+    grants = sorted(read_grants(state_dir, plan).items())
+    return [{"host": host, "site": one.site, "epoch": one.epoch, "ttl": one.ttl, "until": round(_until(one), 3)} for host, one in grants]
+
+
+def _until(given: Grant) -> float:
+    """The wall clock may have been set since, the seconds that are left have not."""
+    return time.time() + given.left if given.left else min(given.at + given.ttl, time.time())
 
 
 def _write(state_dir: Path, plan: str, grants: dict[str, Grant]) -> None:

@@ -180,7 +180,7 @@ class Keeper(Watcher):
         # where there is something to stop, that is not kept waiting for an answer
         within = min(terms.retry_timeout, held.terms.stop_after - held.age) if running else terms.retry_timeout
         try:
-            refused, code = self._ask(here, record, terms, within)
+            refused, code = self._ask(here, record.epoch, terms, within)
         except XdrError as error:
             self.say(error.sentence())
             self._next = max(at + (terms.loop_wait if held.age > held.terms.ttl else PAUSE), lease.now())
@@ -200,9 +200,12 @@ class Keeper(Watcher):
         return held
 
     def _begin(self, here: PlanOnHost, record: Record, terms: Terms) -> Held | None:
-        """The host holds to the terms from before its first request on; that this may stop nothing, the witness must be there."""
+        """The host holds to the terms from before its first request on; that this may stop nothing, the witness must answer such a one.
+
+        Nobody may hold epoch 0.
+        """
         try:
-            channel.run(self._witness(here), "version", timeout=terms.retry_timeout)
+            self._ask(here, 0, terms, terms.retry_timeout)
         except XdrError as error:
             self.say(error.sentence())
             self._next = lease.now() + PAUSE
@@ -216,9 +219,9 @@ class Keeper(Watcher):
         except KeyError:
             raise XdrError(f"the witness {here.witness} is not a peer of this host", todo="Apply the role site_agent again") from None
 
-    def _ask(self, here: PlanOnHost, record: Record, terms: Terms, within: float) -> tuple[str, str]:
+    def _ask(self, here: PlanOnHost, epoch: int, terms: Terms, within: float) -> tuple[str, str]:
         """Empty when the witness has granted it, else why not, and the code. Raises XdrError where it is not known."""
-        words = (self.plan, here.host, here.site, str(record.epoch), str(terms.ttl))
+        words = (self.plan, here.host, here.site, str(epoch), str(terms.ttl))
         told = channel.run(self._witness(here), "lease", *words, timeout=within)
         try:
             answer = json.loads(told)

@@ -98,8 +98,8 @@ instances:
   returned: with O(state=read) and O(instances)
 leases:
   description:
-    - Of the witness of a plan with ownership leases, what it has granted, with C(host), C(site), C(epoch), C(ttl) (seconds),
-      C(at) (Unix seconds) and C(left) (seconds until it has run out, 0 where it has).
+    - Of the witness of a plan with ownership leases, what it has granted, with C(host), C(site), C(epoch), C(ttl) (seconds) and
+      C(until) (Unix seconds), when it runs out unless it is renewed, or has run out.
   type: list
   elements: dict
   returned: with O(state=read)

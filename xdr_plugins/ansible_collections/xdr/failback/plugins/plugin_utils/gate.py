@@ -40,6 +40,8 @@ class Decision:
     fresh: bool = True  # a new run, not a resumed one
     claims: bool = True  # False: the action only looks, it takes nothing over from a run that is under way
     skip: tuple[str, ...] = ()  # groups whose health checks are left out
+    how: str = "attested"  # what lets DR accept where the primary site does not answer: that, or ``lease_expired``
+    proof: str = ""  # that the leases have run out, for the epoch's history
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -57,7 +59,8 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if action != "status":
         _reached(plan, _needed(action, plan, view), view, reads)
         _same_plan(plan, view, reads)
-    if action == "failover":
+    by_lease = action == "failover" and _leases_have_run_out(plan, view, options)
+    if action == "failover" and not by_lease:
         _not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
     skip = _skipped(action, plan, view, options) if proceed else ()
@@ -71,7 +74,8 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     # a cycle that has read the same and takes its number at the same moment is overtaken
     attempt = view.attempt + (1 if action == CYCLE else 2)
     fresh, claims = not resumed, action not in ONLY_LOOKS
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip)
+    how, proof = ("lease_expired", str(options["lease"]["told"])) if by_lease else ("attested", "")
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, how, proof)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -320,11 +324,12 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.owner == "dr" and not move:
         return False, "the DR site owns the plan already; xdr run start sees that its services run"
     dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
-    _attested(plan, dead, options)
+    if not _leases_have_run_out(plan, view, options):
+        _attested(plan, dead, options)
     if move and move["action"] == "failover":
         return True, "the failover that began goes on where it stopped"
     if view.owner is None and view.offered_to("primary") and dead:
-        return True, "the primary site was offered the plan and is attested to be off"
+        return True, "the primary site was offered the plan and is off, or its leases have run out"
     if view.owner != "primary":
         raise _wrong("failover", view, "Roll back or finish the run that has not ended; xdr status names it")
     if not dead and (view.state is not State.ACTIVE or move):
@@ -334,16 +339,26 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     return True, ""
 
 
+def _leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
+    """Whether the primary site is silent as a whole, and the witness holds its leases for run out; an attestation counts before that."""
+    silent = set(plan["sites"]["primary"]["hosts"]) <= set(view.unreachable)
+    attested = bool(str(options.get("attestation") or "").strip())
+    return silent and not attested and bool((options.get("lease") or {}).get("run_out"))
+
+
 def _attested(plan: Plan, dead: list[str], options: Options) -> None:
     """Hosts of the primary site that do not answer are stopped, or a person says so; one that answers contradicts that."""
     hosts = plan["sites"]["primary"]["hosts"]
     attested = bool(str(options.get("attestation") or "").strip())
     alive = [host for host in hosts if host not in dead]
     if dead and not attested:
+        told = (options.get("lease") or {}).get("told")
         raise XdrError(
-            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped",
+            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped"
+            + (f"; {told}" if told else ""),
             where=f"plan {plan['name']}",
-            todo="See that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
+            todo=("Run failover again when the leases have run out. Else see" if told else "See")
+            + " that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
             code="gate_refused",
         )
     if attested and alive:
