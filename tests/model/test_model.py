@@ -13,6 +13,7 @@ import pytest
 
 from tests.model import seeded
 from tests.model.course import Course
+from tests.model.leases import runs_out
 from tests.model.machine import NAMES, PLAN, Bounds, Machine
 from tests.model.search import Found, search
 from tests.model.world import DR, HOSTS, PRIMARY, World
@@ -42,6 +43,15 @@ def test_no_promise_is_broken(bounds: str) -> None:
     assert not found.breach, found.told()
     assert found.whole
     print(f"{bounds}: {found.states} states, depth {found.depth}")
+
+
+@pytest.mark.parametrize("bounds", ["home:1:1:1", "away:1:1:1", "home:2:1:1"])
+def test_no_promise_is_broken_with_leases(bounds: str) -> None:
+    """A failover of a site that is cut off, and runs on until its lease runs out, with nobody's word for it."""
+    found = explore(bounds, leases=True)
+    assert not found.breach, found.told()
+    assert found.whole
+    print(f"{bounds} with leases: {found.states} states, depth {found.depth}")
 
 
 @pytest.mark.timeout(0)
@@ -77,6 +87,32 @@ def test_a_seeded_bug_is_found(seed: seeded.Seed, bounds: str, breach: str) -> N
     print(found.told())
     assert breach in found.breach
     assert found.trace
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [seeded.leases_are_granted_beside_an_open_offer, seeded.leases_are_not_looked_at_with_the_offer],
+    ids=lambda value: value.__name__,
+)
+def test_a_seeded_bug_of_leases_is_found(seed: seeded.Seed) -> None:
+    with seed():
+        found = explore("home:1:1:1", leases=True)
+    print(found.told())
+    assert found.breach == "both sites may run the plan's instances"
+    assert any("lease of primary runs out" in step for step in found.trace)
+
+
+def test_a_failover_by_leases_is_among_what_is_tried() -> None:
+    machine = Machine(Bounds(leases=True))
+    home = begin(machine, "home")
+    assert home.lease == 1
+    cut = home.with_host(PRIMARY, power="cut")
+    assert machine.calm(cut, "failover") is None
+    [(_, out)] = runs_out(cut)
+    over = machine.calm(out, "failover")
+    assert over is not None
+    assert [over.hosts[DR].running, over.hosts[PRIMARY].running] == [True, False]
+    assert machine.hosts.record[over.hosts[DR].record].epoch == 2
 
 
 def test_a_false_attestation_is_not_survived() -> None:

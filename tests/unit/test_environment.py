@@ -137,6 +137,7 @@ CASES = {
     "unknown time zone": (limited('from: "08:00", to: "18:00", limit: none', "Berlin"), 2, "bandwidth_limit.zone", "found 'Berlin'"),
     "a lease that is too short": (leased("ttl: 91s"), 2, "ownership.lease.ttl", f"{TOO_SHORT}; found 91s"),
     "a lease too short for its retries": (leased("ttl: 2m, retry_timeout: 25s"), 2, "ownership.lease.ttl", "expected at least 122s"),
+    "a lease that is too long": (leased("ttl: 16m"), 2, "ownership.lease.ttl", "expected 1s to 15m; found '16m'"),
     "a lease without its time": (leased("loop_wait: 5s"), 2, "ownership.lease.ttl", "is missing; expected: Without a renewal for so long"),
     "a field of a lease misspelt": (leased("ttl: 2m, loop: 5s"), 2, "ownership.lease.loop", "did you mean 'loop_wait'?"),
     "a tag": (("priority: 2", "priority: !!python/object:os.system 2"), 15, "", "tags are not accepted"),

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.xdr.failback.plugins.module_utils import lease, lease_grants
+from ansible_collections.xdr.failback.plugins.module_utils import lease, lease_grants, lease_wait, registration
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused
 from ansible_collections.xdr.failback.plugins.module_utils.lease import Held, Terms
@@ -18,7 +20,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.record import Record
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.site_host import SiteHost, site_host
+from tests.support.site_host import ModuleCaller, SiteHost, site_host
 
 TERMS = {"ttl": 60, "loop_wait": 10, "retry_timeout": 10, "stop_timeout": 20}
 TO_DR = {"epoch": 3, "to": "dr", "decided": False, "at": 1.0, "how": "handover"}
@@ -157,6 +159,20 @@ def test_a_plan_without_a_lease_has_none_that_runs_out(witness: SiteHost) -> Non
         offer(witness)
 
 
+def test_a_plan_that_has_no_leases_for_a_time_begins_anew(witness: SiteHost, clock: Clock) -> None:
+    for host in ("hv1", "hv2"):
+        renew(witness, host)
+    clock.time += 3600
+    document = read_json(witness.plan_dir / "plan.json")
+    lasting = {name: value for name, value in document.items() if name != "lease"}
+    registration.present(witness.state_dir, "webshop", document, check=False)
+    assert not lease_grants.why_held(["hv1", "hv2"], lease_grants.read_grants(witness.state_dir, "webshop"))
+    registration.present(witness.state_dir, "webshop", lasting, check=False)
+    registration.present(witness.state_dir, "webshop", document, check=False)
+    with pytest.raises(Refused, match="hv1, hv2 has never held a lease"):
+        offer(witness)
+
+
 def test_told_to_people(witness: SiteHost, clock: Clock) -> None:
     renew(witness)
     clock.time += 20
@@ -202,3 +218,63 @@ def test_a_lease_is_written_durably_and_read_back(tmp_path: Path) -> None:
     lease.write_held(host.state_dir, "webshop", held)
     assert lease.read_held(host.state_dir, "webshop") == held
     assert read_json(lease.path_of(host.state_dir, "webshop"))["terms"] == TERMS
+
+
+# -- waiting for them ------------------------------------------------------------------------------------------
+
+
+def slept(monkeypatch: pytest.MonkeyPatch, clock: Clock, meanwhile: Callable[[], object] = lambda: None) -> list[float]:
+    """Time passes by sleeping alone; the sleeps."""
+    found: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        found.append(seconds)
+        clock.time += seconds
+        meanwhile()
+
+    monkeypatch.setattr(lease_wait, "time", SimpleNamespace(sleep=sleep, strftime=time.strftime, gmtime=time.gmtime))
+    return found
+
+
+def waited(witness: SiteHost, within: float = 120.0) -> dict[str, Any]:
+    return lease_wait.wait(witness.state_dir, "webshop", ["hv1"], within)
+
+
+def test_it_is_waited_for_what_runs_out(witness: SiteHost, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    renew(witness)
+    sleeps = slept(monkeypatch, clock)
+    answer = waited(witness)
+    assert (answer["run_out"], sum(sleeps)) == (True, 60.0)
+    assert answer["told"].startswith("the ownership leases have run out at the witness, that of hv1 at 20")
+
+
+def test_it_is_not_waited_for_one_that_is_renewed(witness: SiteHost, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    renew(witness)
+    sleeps = slept(monkeypatch, clock, lambda: renew(witness) if clock.time == 1010 else None)
+    answer = waited(witness)
+    assert (answer["run_out"], sum(sleeps)) == (False, 10.0)
+    assert answer["told"] == "hv1 goes on renewing its lease at the witness, so the services run there"
+
+
+@pytest.mark.parametrize(
+    ("within", "host", "told"), [(59.0, "hv1", "the lease of hv1 runs for another 60 s"), (120.0, "hv2", "hv1 has never")]
+)
+def test_it_is_not_waited_in_vain(
+    witness: SiteHost, clock: Clock, monkeypatch: pytest.MonkeyPatch, within: float, host: str, told: str
+) -> None:
+    renew(witness, host)
+    sleeps = slept(monkeypatch, clock)
+    answer = waited(witness, within)
+    assert (answer["run_out"], sleeps) == (False, [])
+    assert told in answer["told"]
+
+
+def test_the_module_looks_and_changes_nothing(witness: SiteHost, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    renew(witness)
+    arguments = witness.arguments(hosts=["hv1"], within=120)
+    looked = ModuleCaller(capsys)("xdr_lease", arguments, check=True)
+    assert (looked["changed"], looked["run_out"], looked["leases"][0]["host"]) == (False, False, "hv1")
+    clock.time += 60
+    assert ModuleCaller(capsys)("xdr_lease", arguments)["run_out"]
+    read = ModuleCaller(capsys)("xdr_plan", witness.arguments(state="read"))
+    assert [row["host"] for row in read["leases"]] == ["hv1"]

@@ -18,6 +18,9 @@ from .site import PlanOnHost, plan_dir
 RENEW, WATCH = PARTS = ("renew", "watch")  # the keepers of a lease
 KILLING = 2  # seconds, from SIGKILL to where others may take over: for the look, the kill, and a host that is slow at both
 
+# of both ends' clocks together: each is slewed by 0.05 % at most, and KILLING is to cover that, too
+LONGEST_TTL = 900  # seconds
+
 
 def now() -> float:
     """Seconds since the boot, by a clock that nobody sets; those for which the machine was suspended count."""

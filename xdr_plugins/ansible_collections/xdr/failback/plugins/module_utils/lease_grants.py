@@ -97,6 +97,11 @@ def give_back(state_dir: Path, plan: str, host: str) -> None:
             _write(state_dir, plan, grants)
 
 
+def forget_all(state_dir: Path, plan: str) -> None:
+    """The plan has no leases any more: should it get some again, none of these may count. The caller holds the plan's lock."""
+    _path(state_dir, plan).unlink(missing_ok=True)
+
+
 def check_run_out(state_dir: Path, plan: str) -> None:
     """Raises Refused, code ``lease_held``, unless each host that runs instances of the leased site has held a lease, and all have run out.
 
