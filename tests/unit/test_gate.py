@@ -151,6 +151,7 @@ def test_failover_of_a_site_whose_leases_have_run_out_needs_no_attestation() -> 
     world.dead = {"primary"}
     found = decision("failover", world, lease=RUN_OUT)
     assert (found.proceed, found.how, found.proof) == (True, "lease_expired", "the leases have run out")
+    assert found.reason == found.proof
     attested = decision("failover", world, attestation="ann saw it dark", lease=RUN_OUT)
     assert (attested.how, attested.proof) == ("attested", "")
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils import lease, lease_grants, lease_wait, registration
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
-from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused
+from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused, XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.lease import Held, Terms
 from ansible_collections.xdr.failback.plugins.module_utils.ownership import perform
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record
+from ansible_collections.xdr.failback.plugins.module_utils.site import load_plan
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -210,6 +211,22 @@ def test_the_witness_counts_longer_than_the_holder(sent: float, took: float, pas
         if not grant.left:
             assert held.age >= held.terms.kill_after + lease.KILLING
             assert not held.covers(Record(plan="webshop", site="primary", host="hv1", epoch=2))
+
+
+@pytest.mark.parametrize("text", ["{", '{"hv1": {"ttl": 1}}', '{"hv1": 1}'])
+def test_damaged_grants_are_never_taken_for_none(witness: SiteHost, text: str) -> None:
+    (witness.plan_dir / "leases.json").write_text(text)
+    with pytest.raises(XdrError, match=r"leases\.json"):
+        renew(witness)
+    with pytest.raises(XdrError, match=r"leases\.json"):
+        offer(witness)
+
+
+def test_a_damaged_lease_is_never_taken_for_none(tmp_path: Path) -> None:
+    host = site_host(tmp_path)
+    lease.path_of(host.state_dir, "webshop").write_text('{"terms": {}}')
+    with pytest.raises(XdrError, match="not a lease"):
+        lease.terms_of(host.state_dir, load_plan(host.state_dir, "webshop"))
 
 
 def test_a_lease_is_written_durably_and_read_back(tmp_path: Path) -> None:

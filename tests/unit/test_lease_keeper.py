@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils import lease, lease_grants, lease_keeper
+from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused
 from ansible_collections.xdr.failback.plugins.module_utils.ownership import alive, check_fenced, perform
 from ansible_collections.xdr.failback.plugins.module_utils.site import load_plan
 from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build
 
 from tests.support.processes import free_port, wait_until
-from tests.support.site_host import SiteHost, site_host
+from tests.support.site_host import ModuleCaller, SiteHost, site_host
 from tests.support.sshd import Sshd, sshd
 from tests.support.supervisord import Supervisord, supervisord_folder
 
@@ -40,9 +41,9 @@ class Site:
         self.heal()
         self.leased()
 
-    def leased(self, **terms: int) -> None:
-        self.host.write_plan(instances=self.instances, lease={**TERMS, **terms})
-        self.witness.write_plan(lease={**TERMS, **terms, "hosts": ["hv1"]})
+    def leased(self) -> None:
+        self.host.write_plan(instances=self.instances, lease=TERMS)
+        self.witness.write_plan(lease={**TERMS, "hosts": ["hv1"]})
 
     def cut(self, **fields: Any) -> None:
         """The witness cannot be reached any more."""
@@ -208,15 +209,18 @@ def test_without_the_witness_the_guard_waits_whatever_is_said_of_a_boot_without_
     assert not site.running()
 
 
-def test_instances_that_run_when_the_plan_gets_a_lease_are_covered_by_it(site: Site, agent: Path) -> None:
+def test_instances_that_run_when_the_plan_gets_a_lease_are_covered_from_the_next_claim_on(
+    site: Site, agent: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     site.host.write_plan(instances=site.instances)
     site.start("db")
     assert not site.kept()
-    site.leased()
     place = site.host.state_dir / "agent" / "xdr-site-agent.pyz"
     place.parent.mkdir()
     place.write_bytes(agent.read_bytes())
-    lease_keeper.ensure_running(site.host.state_dir, "webshop")
+    document = {**read_json(site.host.plan_dir / "plan.json"), "lease": TERMS}
+    claimed = ModuleCaller(capsys)("xdr_ownership", site.host.changing(state="claimed", action="replicate", document=document))
+    assert claimed["registration_changed"]
     wait_until(lambda: bool(lease_grants.read_grants(site.witness.state_dir, "webshop")), f"it is granted; {site.log()}")
     site.cut()
     site.stopped_in_time()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .durable import is_unlocked, read_json, write_json
-from .errors import Refused
+from .errors import Refused, XdrError
 from .record import Record
 from .site import PlanOnHost, plan_dir
 
@@ -100,8 +100,13 @@ def log_of(state_dir: Path, plan: str) -> Path:
 
 
 def read_held(state_dir: Path, plan: str) -> Held | None:
-    document = read_json(path_of(state_dir, plan))
-    return None if document is None else Held(**{**document, "terms": Terms.from_json(document["terms"])})
+    """Raises XdrError for a file of another shape."""
+    path = path_of(state_dir, plan)
+    document = read_json(path)
+    try:
+        return None if document is None else Held(**{**document, "terms": Terms.from_json(document["terms"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise XdrError(f"not a lease ({error!r})", where=str(path), todo="Apply the role site_agent again") from error
 
 
 def write_held(state_dir: Path, plan: str, held: Held) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from . import lease
 from . import record as records
 from .durable import locked, read_json, write_json
-from .errors import NotReached, Refused
+from .errors import NotReached, Refused, XdrError
 from .record import Record
 from .site import checked_name, load_plan, plan_dir
 
@@ -41,8 +41,13 @@ class Grant:
 
 
 def read_grants(state_dir: Path, plan: str) -> dict[str, Grant]:
-    """By inventory host; one that has run out stays."""
-    return {host: Grant(**fields) for host, fields in (read_json(_path(state_dir, plan)) or {}).items()}
+    """By inventory host; one that has run out stays. Raises XdrError for a file of another shape."""
+    path = _path(state_dir, plan)
+    document = read_json(path) or {}
+    try:
+        return {host: Grant(**fields) for host, fields in document.items()}
+    except (AttributeError, TypeError) as error:
+        raise XdrError(f"not the leases of a plan ({error!r})", where=str(path), todo="Apply the role site_agent again") from error
 
 
 def check_may_hold(record: Record, site: str, epoch: int) -> None:
@@ -125,7 +130,7 @@ def why_held(hosts: list[str], grants: dict[str, Grant]) -> str:
 def told(state_dir: Path, plan: str) -> list[dict[str, Any]]:
     """For people: host, site, epoch, ttl, and until when (Unix seconds) unless it is renewed; later than now where it has not run out."""
     grants = sorted(read_grants(state_dir, plan).items())
-    return [{"host": host, "site": one.site, "epoch": one.epoch, "ttl": one.ttl, "until": round(_until(one), 3)} for host, one in grants]
+    return [{"host": host, "site": one.site, "epoch": one.epoch, "ttl": one.ttl, "until": int(_until(one))} for host, one in grants]
 
 
 def _until(given: Grant) -> float:

@@ -27,7 +27,7 @@ from .record import Record
 from .running import Mark
 from .site import Peer, PlanOnHost, load_plan, load_site, plan_dir
 
-TICK = 0.2  # seconds between two looks
+TICK = 0.3  # seconds between two looks
 PAUSE = 1.0  # seconds before a renewal that has failed at once is tried again
 LINGER = 10.0  # seconds without anything that runs, after which a part may end
 
@@ -173,7 +173,7 @@ class Keeper(Watcher):
     def _renew(self, here: PlanOnHost, record: Record, running: bool) -> None:
         """Ask once."""
         terms = Terms.from_json(here.lease or {})
-        held = self.held if self.held and self.held.is_of_this_boot else self._begin(here, record, terms)
+        held = self.held if self.held and self.held.is_of_this_boot else self._begin(here, record, terms, running)
         if held is None:
             return
         at = lease.now()
@@ -199,13 +199,15 @@ class Keeper(Watcher):
         lease.write_held(self.state_dir, self.plan, held)
         return held
 
-    def _begin(self, here: PlanOnHost, record: Record, terms: Terms) -> Held | None:
-        """The host holds to the terms from before its first request on; that this may stop nothing, the witness must answer such a one.
+    def _begin(self, here: PlanOnHost, record: Record, terms: Terms, running: bool) -> Held | None:
+        """The host holds to the terms from before its first request on.
 
-        Nobody may hold epoch 0.
+        That this stops nothing that was started before the plan had leases, the witness must have answered another request: of epoch 0,
+        which nobody may hold.
         """
         try:
-            self._ask(here, 0, terms, terms.retry_timeout)
+            if running:
+                self._ask(here, 0, terms, terms.retry_timeout)
         except XdrError as error:
             self.say(error.sentence())
             self._next = lease.now() + PAUSE

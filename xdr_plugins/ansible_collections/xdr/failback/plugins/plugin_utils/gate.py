@@ -324,7 +324,8 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.owner == "dr" and not move:
         return False, "the DR site owns the plan already; xdr run start sees that its services run"
     dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
-    if not _leases_have_run_out(plan, view, options):
+    by_lease = _leases_have_run_out(plan, view, options)
+    if not by_lease:
         _attested(plan, dead, options)
     if move and move["action"] == "failover":
         return True, "the failover that began goes on where it stopped"
@@ -336,7 +337,7 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
         raise _wrong(
             "failover", view, "With the primary site up this is a planned move, which needs a plan that is ACTIVE: run reprotect first"
         )
-    return True, ""
+    return True, str(options["lease"]["told"]) if by_lease else ""
 
 
 def _leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
