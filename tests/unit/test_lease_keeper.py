@@ -29,7 +29,16 @@ from tests.support.supervisord import Supervisord, supervisord_folder
 PYTHON = "/usr/bin/python3"
 STOP = 1
 TERMS = {"ttl": lease.shortest_ttl(1, 2, STOP) + 1, "loop_wait": 1, "retry_timeout": 2, "stop_timeout": STOP}
-PROGRAMS = {"db": "/bin/sleep 600", "stubborn": "/bin/sh -c \"trap '' TERM; while :; do /bin/sleep 600; done\""}
+STUBBORN = "exec 9>>{volume}; trap '' TERM; setsid /bin/sleep 600 & while :; do /bin/sleep 600; done"
+PROGRAMS = {"db": "/bin/sleep 600", "stubborn": f'/bin/sh -c "{STUBBORN}"'}  # that one and its children hold a volume
+
+
+def command_line(pid: int) -> bytes:
+    """As of a guard where it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b"\0guard\0"
 
 
 class Site:
@@ -38,11 +47,13 @@ class Site:
     def __init__(self, server: Supervisord, host: SiteHost, witness: SiteHost, sshd: Sshd) -> None:
         self.server, self.host, self.witness, self._sshd = server, host, witness, sshd
         self.instances = {name: {"driver": "supervisor", "group": "g", "priority": 1, "stop_timeout": STOP} for name in PROGRAMS}
+        volume = {"driver": "delta", "resource": "stubborn", "group": "g", "unit": "stubborn", "peer": "hv2"}
+        self.volumes = {"orders": {**volume, "path": str(host.state_dir / "orders.img")}}
         self.heal()
         self.leased()
 
     def leased(self) -> None:
-        self.host.write_plan(instances=self.instances, lease=TERMS)
+        self.host.write_plan(instances=self.instances, volumes=self.volumes, lease=TERMS)
         self.witness.write_plan(lease={**TERMS, "hosts": ["hv1"]})
 
     def cut(self, **fields: Any) -> None:
@@ -61,7 +72,12 @@ class Site:
         self.run(*names)
 
     def run(self, *names: str) -> None:
-        wait_until(lambda: set(names) <= self.running(), f"{names} run; {self.log()}")
+        wait_until(lambda: set(names) <= self.become(), f"{names} run; {self.log()}")
+
+    def become(self) -> set[str]:
+        """Of those that run, those whose guard has handed over: it marks itself before it looks at the lease for the last time."""
+        marks = alive(self.host.state_dir, "webshop", PROGRAMS)
+        return {name for name, mark in marks if b"\0guard\0" not in command_line(mark.pid)}
 
     def running(self) -> set[str]:
         return {name for name, _ in alive(self.host.state_dir, "webshop", PROGRAMS)}
@@ -74,6 +90,12 @@ class Site:
                 return
             assert left, f"{self.running()} run, and the lease has run out; {self.log()}"
             time.sleep(0.02)
+
+    def is_fenced(self) -> bool:
+        with contextlib.suppress(Refused):
+            check_fenced(self.host.state_dir, load_plan(self.host.state_dir, "webshop"))
+            return True
+        return False
 
     def keeper(self, part: str) -> int:
         wait_until(lambda: lease.is_kept(self.host.state_dir, "webshop", part), f"part {part} is at work; {self.log()}")
@@ -126,7 +148,7 @@ def site(agent: Path, witness_folder: Path, witness_sshd: Sshd) -> Iterator[Site
         host = site_host(server.folder / "state")
         words = f"{PYTHON} {agent} guard --state-dir {host.state_dir} --plan webshop --instance"
         for name, program in PROGRAMS.items():
-            server.program(name, f"{words} {name} -- {program}", stopwaitsecs="120")
+            server.program(name, f"{words} {name} -- {program.format(volume=host.state_dir / 'orders.img')}", stopwaitsecs="120")
         site = Site(server, host, witness, witness_sshd)
         with server.started():
             try:
@@ -144,7 +166,7 @@ def test_nothing_runs_any_more_when_the_lease_has_run_out_and_nothing_starts_aft
     site.stopped_in_time()
     assert "db, stubborn are stopped: no renewal for" in site.log()
     assert "what still runs of stubborn is killed" in site.log()
-    check_fenced(site.host.state_dir, load_plan(site.host.state_dir, "webshop"))
+    wait_until(site.is_fenced, "none of its children holds the volume")
     wait_until(lambda: not lease_grants.read_grants(site.witness.state_dir, "webshop")["hv1"].left, "the lease has run out")
     site.offer()
     site.heal()
@@ -256,3 +278,10 @@ def test_what_is_no_answer_of_the_witness_is_none(site: Site) -> None:
     wait_until(lambda: "knows no epoch of plan" in site.server.control("tail", "db", "stderr"), "the guard waits")
     assert not site.running()
     assert json.loads(site.host.plan_dir.joinpath("plan.json").read_text())["lease"] == TERMS
+
+
+def test_a_registration_that_is_damaged_meanwhile_keeps_nothing_alive(site: Site) -> None:
+    site.start("db")
+    (site.host.plan_dir / "plan.json").write_text("{")
+    site.cut()
+    site.stopped_in_time()

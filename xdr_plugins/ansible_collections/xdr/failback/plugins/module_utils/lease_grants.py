@@ -103,7 +103,7 @@ def give_back(state_dir: Path, plan: str, host: str) -> None:
 
 
 def forget_all(state_dir: Path, plan: str) -> None:
-    """The plan has no leases any more: should it get some again, none of these may count. The caller holds the plan's lock."""
+    """The plan has no leases, or gets some: none of before may count. The caller holds the plan's lock."""
     _path(state_dir, plan).unlink(missing_ok=True)
 
 

@@ -69,18 +69,19 @@ class Watcher:
     def __init__(self, state_dir: Path, plan: str) -> None:
         self.state_dir, self.plan = state_dir, plan
         self.held: Held | None = None  # as it was read last
+        self._instances: list[str] = []
         self._said = ""
         self._busy = lease.now()
         self._spawned = 0.0
 
     def look(self) -> None:
         """Do what the moment asks for. Whatever cannot be read, the lease that was read last goes on running out."""
+        marks = self.marks()
         try:
             self.held = lease.read_held(self.state_dir, self.plan)
+            self.act(marks)
         except XdrError as error:
             self.say(error.sentence())
-        marks = self.marks()
-        self.act(marks)
         if marks and lease.now() >= self._spawned + PAUSE and not lease.is_kept(self.state_dir, self.plan, self.other):
             self._spawned = lease.now()
             _spawn(self.state_dir, self.plan, self.other)
@@ -93,7 +94,9 @@ class Watcher:
 
     def marks(self) -> dict[str, Mark]:
         """Of the instances that run."""
-        found = dict(alive(self.state_dir, self.plan, load_plan(self.state_dir, self.plan).instances))
+        with contextlib.suppress(XdrError):
+            self._instances = list(load_plan(self.state_dir, self.plan).instances)
+        found = dict(alive(self.state_dir, self.plan, self._instances))
         self._busy = lease.now() if found else self._busy
         return found
 
@@ -246,7 +249,7 @@ class Keeper(Watcher):
         except XdrError as error:
             self.say(error.sentence())
             return
-        lease.path_of(self.state_dir, self.plan).unlink()
+        lease.path_of(self.state_dir, self.plan).unlink(missing_ok=True)
 
     def may_end(self) -> bool:
         if not self._leased():

@@ -35,19 +35,25 @@ def _stop(site: Site, plan: PlanOnHost, name: str, say: Say) -> None:
 
 
 def kill(marks: Iterable[Mark], say: Say) -> None:
-    """SIGKILL to the instances, their process groups and all their descendants; a frozen process dies of it, too."""
+    """SIGKILL to the instances, their descendants, and their process groups where they lead one; a frozen process dies of it, too."""
     parents = _parents()
     for mark in marks:
-        family = {mark.pid, *_descendants(mark.pid, parents)}
+        family = _descendants(mark.pid, parents)
         if not mark.alive():
             continue
-        for pid in family | {pid for pid in parents if _group(pid) == mark.pid}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            except PermissionError:
-                say(f"process {pid} belongs to another account and cannot be killed")
+        if _leads_its_group(mark.pid):
+            _send(os.killpg, mark.pid, say)  # at once, so that none of it forks meanwhile
+        for pid in (mark.pid, *family):
+            _send(os.kill, pid, say)
+
+
+def _send(send: Callable[[int, int], None], pid: int, say: Say) -> None:
+    try:
+        send(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        say(f"process {pid} belongs to another account and cannot be killed")
 
 
 def _parents() -> dict[int, int]:
@@ -70,8 +76,8 @@ def _descendants(root: int, parents: dict[int, int]) -> set[int]:
     return found
 
 
-def _group(pid: int) -> int:
+def _leads_its_group(pid: int) -> bool:
     try:
-        return os.getpgid(pid)
+        return os.getpgid(pid) == pid
     except ProcessLookupError:
-        return -1
+        return False

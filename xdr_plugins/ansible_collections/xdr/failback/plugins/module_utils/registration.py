@@ -37,7 +37,7 @@ def present(state_dir: Path, plan: str, document: Document, *, check: bool) -> t
         before = _checked(state_dir, site, wanted)
         if before != document:
             write_json(plan_dir(state_dir, plan) / "plan.json", document)
-            if wanted.lease is None:
+            if wanted.lease is None or before is None or not before.get("lease"):
                 forget_all(state_dir, plan)
     return before, document
 
