@@ -82,6 +82,7 @@ def test_a_partition_ends_in_a_failover_that_nobody_attests(ground: Leased) -> N
     done = ground.xdr("run", "failover", PLAN)
     assert done["exit_code"] == 0, done["error"]
     assert (ground.services("primary"), ground.services("dr")) == (set(), set(RESOURCES))
+    assert done["proof"].startswith("the ownership leases have run out")
     record = ground.record("dr")
     assert record is not None
     assert (record["epoch"], record["owner"], record["history"][-1]["how"]) == (2, "dr", "lease_expired")

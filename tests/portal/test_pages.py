@@ -273,6 +273,8 @@ def test_failover_of_a_silent_primary_that_holds_leases(tmp_path: Path) -> None:
     client.post("/plans/webshop/failover", data=portal.form(client, attestation=" "))
     (run,) = runs.latest(portal.store)
     assert run.arguments == {}
+    portal.finish(run, proof="the ownership leases have run out")
+    assert "; the ownership leases have run out" in client.get(f"/runs/{run.id}").text
 
 
 def test_a_failover_to_an_earlier_state(portal: Portal) -> None:
