@@ -60,6 +60,7 @@ class Choice:
     attest: bool = False  # it needs a person's word that the primary site is off
     reason: bool = False  # it needs a person's reason
     keeps: tuple[str, ...] = ()  # the sides of which a person chooses one
+    leased: bool = False  # or that the site's ownership leases have run out
 
     @property
     def title(self) -> str:
@@ -136,6 +137,7 @@ def _choice(action: str, now: Situation) -> Choice:
         attest=action == "failover" and now.primary_is_silent and not state,
         keeps=keeps,
         reason=action == "vouch" and now.view is not None and not vouched_for(now.view.vouchers),
+        leased=bool(now.plan["ownership"]["lease"]),
     )
 
 

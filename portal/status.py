@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
         yield "full compare", proof(one)
     if one.get("question"):
         yield from asks(one["question"])
+    yield from (("lease", f"{host}: {text}") for host, text in leases(one))
     run = one.get("run")
     if run:
         yield "run", f"{run['id']} ({run['action']}) has begun and not ended: {', '.join(run['phases']) or 'no phase yet'}"
@@ -93,6 +95,18 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
         yield "unreachable", ", ".join(one["unreachable"])
     for host, missing in lacking(one["volumes"]).items():
         yield "slower", f"{host} lacks {' and '.join(missing)}: {INSTALL}"
+
+
+def leases(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of a plan with ownership leases, each host that has been granted one and until when, or how it is that there is none."""
+    if "leases" not in document:
+        return []
+    rows = [(str(row["host"]), f"epoch {row['epoch']}, {_until(float(row['until']))}") for row in document["leases"]]
+    return rows or [("none", "the witness has not granted one yet, or does not answer")]
+
+
+def _until(at: float) -> str:
+    return f"until {units.since(at)} unless it is renewed" if at > time.time() else f"has run out, {units.since(at)}"
 
 
 def lacking(volumes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from .limits import MIB, Limits
 from .volumes import PAGE, STRETCH
 
-FSYNCS = 4  # the commit record and its folder, the volume's state and its folder
+FSYNCS = 3  # the commit record and its folder, the volume's state
 
 
 @dataclass(frozen=True)

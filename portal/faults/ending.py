@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.xdr.failback.plugins.module_utils import slots
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 
 RECORD = ("standing", "owner", "epoch", "draining", "to", "status")
@@ -39,7 +40,7 @@ def _record(folder: Path) -> Ending:
 
 
 def _volume(folder: Path) -> Ending:
-    state = read_json(folder / "replication.json") or {}
+    state = slots.read(folder / "replication.json") or {}
     points = sorted(point.name for point in (folder / "undo").glob("*/") if not point.name.startswith(PASSING))
     return {**{name: state.get(name) for name in VOLUME}, "recovery points": points}
 

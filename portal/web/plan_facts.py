@@ -117,6 +117,10 @@ class PlanFacts:
         return status.proof({**self.document, "state": self.state}) if self.view else ""
 
     @property
+    def leases(self) -> list[tuple[str, str]]:
+        return status.leases(self.document)
+
+    @property
     def sites(self) -> dict[str, str]:
         return site_names(self.plan)
 

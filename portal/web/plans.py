@@ -68,7 +68,7 @@ def _refuse(visit: Visit, facts: PlanFacts, choice: Choice, refusal: str, status
 def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
     """The run with what was typed and chosen for it. Raises XdrError: usage, gate_refused."""
     word = " ".join(visit.form.get("attestation", "").split()) if choice.attest else ""
-    if choice.attest and not word:
+    if choice.attest and not choice.leased and not word:
         raise XdrError("Failover needs your word that the primary site is off: say who saw it, and how", code="usage")
     keep = _kept(visit, facts, choice) if choice.keeps else ""
     reason = " ".join(visit.form.get("reason", "").split()) if choice.reason or keep else ""

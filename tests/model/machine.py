@@ -13,9 +13,10 @@ from ansible_collections.xdr.failback.plugins.module_utils import seal
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery, state_machine
 
+from tests.model import leases
 from tests.model.course import MAY_FAIL, Course, Step
 from tests.model.host import Done, Hosts, blank
-from tests.model.world import ASKING, DR, HOSTS, NO_GUARD, NOBODY, PRIMARY, WITNESS, Ask, Host, Run, World
+from tests.model.world import ASKING, DR, HOSTS, NO_GUARD, NOBODY, PRIMARY, RUN_OUT, WITNESS, Ask, Host, Run, World
 from tests.support import world as sample
 
 PLAN: dict[str, Any] = {
@@ -49,6 +50,7 @@ class Bounds(NamedTuple):
     policy: str = "rollback"
     restored: bool = False
     resolves: bool = False
+    leases: bool = False  # of the primary site
 
 
 class Broken(Exception):  # noqa: N818  (a promise is)
@@ -113,6 +115,7 @@ class Machine:
                 yield f"late, {self._told(ask)}", after
         yield from self._guards(world)
         yield from self._powers(world)
+        yield from leases.runs_out(world)
 
     # -- runs
 
@@ -131,7 +134,7 @@ class Machine:
                 yield f"resolve begins, {keep} is kept", begun._replace(starts=world.starts - 1)
 
     def _begin(self, world: World, action: str, attested: bool, keep: str = "") -> World | None:
-        facts = self._gate(action, attested, keep, self.read(world))
+        facts = self._gate(action, attested, self.bounds.leases and world.lease == RUN_OUT, keep, self.read(world))
         if facts is None:
             return None
         return self._settle(world._replace(runs=(*world.runs, Run(action, f"{action}-{world.starts}", facts))), len(world.runs))
@@ -140,19 +143,19 @@ class Machine:
         """Of each host its record, whether it answers, and whether the instances run there."""
         return tuple((host.record, host.power == "up", host.running) for host in world.hosts)
 
-    def _gate(self, action: str, attested: bool, keep: str, read: tuple[tuple[int, bool, bool], ...]) -> int | None:
+    def _gate(self, action: str, attested: bool, run_out: bool, keep: str, read: tuple[tuple[int, bool, bool], ...]) -> int | None:
         """The real gate, over what the hosts answered; None where it refuses or finds nothing to do."""
-        key = (action, attested, keep, read)
+        key = (action, attested, run_out, keep, read)
         if key not in self._gates:
-            self._gates[key] = self._decide(action, attested, keep, self.reads(read))
+            self._gates[key] = self._decide(action, attested, run_out, keep, self.reads(read))
         return self._gates[key]
 
-    def _decide(self, action: str, attested: bool, keep: str, reads: dict[str, Any]) -> int | None:
+    def _decide(self, action: str, attested: bool, run_out: bool, keep: str, reads: dict[str, Any]) -> int | None:
         view = state_machine.derive(self.plan, reads)
+        options = {"attestation": SEEN if attested else "", "now": 0.0, "lease": {"run_out": run_out, "told": "as the witness says"}}
+        options |= {"keep": keep, "reason": WHY}
         try:
-            decision = gate.decide(
-                action, self.plan, view, reads, {"attestation": SEEN if attested else "", "keep": keep, "reason": WHY, "now": 0.0}
-            )
+            decision = gate.decide(action, self.plan, view, reads, options)
         except XdrError:
             return None
         if not decision.proceed:
@@ -310,7 +313,7 @@ class Machine:
     def _done(self, world: World, ask: Ask) -> Done:
         host = world.hosts[ask.host]
         if ask.kind == "ownership":
-            return self.hosts.ownership(host.record, ask.arguments, ask.pair, ask.run_id, host.running)
+            return self.hosts.ownership(host.record, ask.arguments, ask.pair, ask.run_id, host.running, world.lease)
         if ask.kind == "instances":
             return self.hosts.instances(host.record, ask.arguments, ask.pair, ask.run_id)
         return self.hosts.checked(host.record, ask.pair)
@@ -345,7 +348,8 @@ class Machine:
         if world.ahead in (NOBODY, ask.host) or was.owns or not becomes.owns or becomes.epoch < newest:
             return world
         offer = self.hosts.record[world.hosts[WITNESS].record].offer
-        if not ask.attested and not (offer and offer["how"] in ("attested", "resolved") and offer["to"] == HOSTS[ask.host]):
+        unplanned = offer and offer["how"] in ("attested", "resolved", "lease_expired") and offer["to"] == HOSTS[ask.host]
+        if not ask.attested and not unplanned:
             what = f"{HOSTS[ask.host]} becomes the owner without what clients wrote at {HOSTS[world.ahead]}"
             raise Broken(what, self._told(ask))
         return world._replace(ahead=NOBODY)
@@ -365,6 +369,10 @@ class Machine:
             elif host.guard >= 0:
                 done = self.hosts.heard(host.record, host.guard)
                 record = done.saves[-1] if done.saves else host.record
+                leased = self.bounds.leases and which == PRIMARY and not done.code
+                if leased and world.lease != self.hosts.record[record].epoch:
+                    yield from leases.awaited(self.hosts, world, record)
+                    continue
                 after = host._replace(record=record, running=not done.code, guard=NO_GUARD)
                 self._forward(host, after)
                 says = "starts its instances" if not done.code else f"refuses: {done.code}"

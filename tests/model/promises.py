@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from tests.model.leases import covered
 from tests.model.machine import Broken, Machine
 from tests.model.world import DR, HOSTS, PRIMARY, WITNESS, World
 
@@ -30,7 +31,9 @@ def may_run(machine: Machine, world: World, which: int) -> bool:
     if host.power == "off":
         return False
     told = (host.guard, world.hosts[WITNESS].record) if host.guard >= 0 else (world.hosts[WITNESS].record,)
-    return host.running or any(not machine.hosts.heard(host.record, number).code for number in told)
+    heard = [machine.hosts.heard(host.record, number) for number in told]
+    free = not machine.bounds.leases or which != PRIMARY
+    return host.running or any(not done.code and (free or covered(machine.hosts, world, done.saves[-1])) for done in heard)
 
 
 def _one_site_to_an_epoch(machine: Machine, world: World) -> None:

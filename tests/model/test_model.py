@@ -16,6 +16,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils import resolution
 
 from tests.model import promises, seeded
 from tests.model.course import Course
+from tests.model.leases import runs_out
 from tests.model.machine import KEEPS, NAMES, PLAN, Bounds, Machine
 from tests.model.search import Found, search
 from tests.model.world import DR, HOSTS, PRIMARY, WITNESS, World
@@ -47,6 +48,15 @@ def test_no_promise_is_broken(bounds: str) -> None:
     assert not found.breach, found.told()
     assert found.whole
     print(f"{bounds}: {found.states} states, depth {found.depth}")
+
+
+@pytest.mark.parametrize("bounds", ["home:1:1:1", "away:1:1:1", "home:2:1:1"])
+def test_no_promise_is_broken_with_leases(bounds: str) -> None:
+    """A failover of a site that is cut off, and runs on until its lease runs out, with nobody's word for it."""
+    found = explore(bounds, leases=True)
+    assert not found.breach, found.told()
+    assert found.whole
+    print(f"{bounds} with leases: {found.states} states, depth {found.depth}")
 
 
 @pytest.mark.timeout(0)
@@ -96,6 +106,32 @@ def test_a_witness_from_a_backup_that_is_believed_is_found() -> None:
         found = explore("home:2:1:1", restored=True)
     print(found.told())
     assert found.breach == "both sites may run the plan's instances"
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [seeded.leases_are_granted_beside_an_open_offer, seeded.leases_are_not_looked_at_with_the_offer],
+    ids=lambda value: value.__name__,
+)
+def test_a_seeded_bug_of_leases_is_found(seed: seeded.Seed) -> None:
+    with seed():
+        found = explore("home:1:1:1", leases=True)
+    print(found.told())
+    assert found.breach == "both sites may run the plan's instances"
+    assert any("lease of primary runs out" in step for step in found.trace)
+
+
+def test_a_failover_by_leases_is_among_what_is_tried() -> None:
+    machine = Machine(Bounds(leases=True))
+    home = begin(machine, "home")
+    assert home.lease == 1
+    cut = home.with_host(PRIMARY, power="cut")
+    assert machine.calm(cut, "failover") is None
+    [(_, out)] = runs_out(cut)
+    over = machine.calm(out, "failover")
+    assert over is not None
+    assert [over.hosts[DR].running, over.hosts[PRIMARY].running] == [True, False]
+    assert machine.hosts.record[over.hosts[DR].record].epoch == 2
 
 
 def test_a_false_attestation_is_not_survived() -> None:

@@ -58,7 +58,7 @@ def write_sparse(path: Path, data: bytes) -> None:
 
 
 class Pair:
-    """The DR site owns the plan and is the source; the primary site is the target."""
+    """The DR site owns the plan and is the source; the primary site is the target. Without ``unit`` each volume is one of its own."""
 
     def __init__(self, folder: Path, *volumes: str, grows: bool = False, unit: str = "database", quiesce: Any = None) -> None:
         self.volumes = list(volumes)
@@ -72,7 +72,7 @@ class Pair:
 
     def _volume(self, host: SiteHost, name: str, grows: bool, unit: str, quiesce: Any) -> dict[str, Any]:
         own = {"path": str(self.path(host, name)), "driver": "delta", "grows": grows, "resource": name, "group": "database"}
-        return {**own, "quiesce": quiesce if host is self.source else None, "unit": unit, "peer": "other"}
+        return {**own, "quiesce": quiesce if host is self.source else None, "unit": unit or name, "peer": "other"}
 
     def path(self, host: SiteHost, name: str) -> Path:
         return host.state_dir.parent / "volumes" / f"{name}.img"

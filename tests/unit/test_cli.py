@@ -146,7 +146,15 @@ def test_show(inventory: Path) -> None:
     text = xdr("plan", "show", "webshop", "-i", inventory).stdout
     assert "stops in reverse: frontend, application, database" in text
     document = json.loads(xdr("plan", "show", "webshop", "-i", inventory, "--json").stdout)
+    assert "lease off: a failover of a site that does not answer needs an attestation" in " ".join(text.split())
     assert document["stop_order"] == ["frontend", "application", "database"]
+
+
+def test_show_tells_the_lease(inventory: Path) -> None:
+    with (inventory / "plans" / "webshop.yml").open("a", encoding="utf-8") as file:
+        file.write("ownership: {lease: {ttl: 2m, loop_wait: 5s}}\n")
+    told = " ".join(xdr("plan", "show", "webshop", "-i", inventory).stdout.split())
+    assert "lease of 2 min, renewed every 5.0 s, each time within 10.0 s; when it has run out a failover needs no attestation" in told
 
 
 def test_show_tells_what_was_last_seen_of_the_full_compare(inventory: Path) -> None:

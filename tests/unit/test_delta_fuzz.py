@@ -77,26 +77,28 @@ def tree(folder: Path, *, but: tuple[Path, ...]) -> dict[str, bytes]:
 
 
 @settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
-@given(down=STROKES | st.just([]), up=STROKES | st.just([]), points=st.sampled_from([0, 2]))
+@given(down=STROKES | st.just([]), up=STROKES | st.just([]), points=st.sampled_from([0, 2]), units=st.integers(1, 3))
 def test_whatever_becomes_of_a_session_no_end_hangs_or_writes_where_it_must_not(
-    down: list[tuple[int, str, bytes]], up: list[tuple[int, str, bytes]], points: int
+    down: list[tuple[int, str, bytes]], up: list[tuple[int, str, bytes]], points: int, units: int
 ) -> None:
     with quick_folder() as folder:
-        pair = Pair(folder, "orders", grows=True)
-        pair.write(pair.source, "orders", OLD)
+        pair = Pair(folder, *("orders", "customers", "parcels")[:units], unit="", grows=True)
+        for name in pair.volumes:
+            pair.write(pair.source, name, OLD)
         pair.ready().sync(recovery_points=points)
-        pair.write(pair.source, "orders", NEW)
+        for name in pair.volumes:
+            pair.write(pair.source, name, NEW)
         (folder / "primary" / "volumes" / "other.img").write_bytes(os.urandom(100))
         own = tuple(host.state_dir / "plans" for host in (pair.source, pair.target))
-        volume = pair.path(pair.target, "orders")
-        before = tree(folder, but=(*own, volume))
+        volumes = [pair.path(pair.target, name) for name in pair.volumes]
+        before = tree(folder, but=(*own, *volumes))
         try:
             with impatient():
                 pair.through(struck(down), struck(up), recovery_points=points)
         except XdrError:
-            assert pair.read(pair.target, "orders") in (OLD, NEW), "one state or the other, never between"
+            assert all(data in (OLD, NEW) for data in pair.both(pair.target)), "one state or the other, never between"
         else:
-            assert pair.read(pair.target, "orders") == NEW, "it said so"
-        assert tree(folder, but=(*own, volume)) == before
+            assert pair.both(pair.target) == [NEW] * units, "it said so"
+        assert tree(folder, but=(*own, *volumes)) == before
         pair.sync(recovery_points=points)
-        assert pair.read(pair.target, "orders") == NEW
+        assert pair.both(pair.target) == [NEW] * units

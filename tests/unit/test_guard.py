@@ -286,7 +286,7 @@ def test_a_peer_may_ask_for_the_record_a_ping_and_the_version(agent: Path, witne
 @pytest.mark.parametrize(
     "words",
     [[], ["guard", "--plan", "webshop"], ["sh", "-c", "echo harm"], ["record", "../../etc"], ["record", "webshop", ";", "id"], ["boot"],
-     ["record", "--state-dir", "/", "webshop"], ["record", "'unbalanced"]],
+     ["record", "--state-dir", "/", "webshop"], ["lease-keeper", "--plan", "webshop"], ["record", "'unbalanced"]],
     ids=lambda words: " ".join(words) or "nothing",
 )  # fmt: skip
 def test_a_peer_may_ask_for_nothing_else(witness: SiteHost, witness_sshd: Sshd, words: list[str]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from . import channel
+from . import channel, lease
 from . import record as records
 from .durable import locked, write_json
 from .errors import NotReached, Refused, XdrError
@@ -38,9 +38,12 @@ def guard(state_dir: Path, plan: str, instance: str, argv: Sequence[str]) -> int
         _check(state_dir, here)
         if not alive(state_dir, plan, here.instances):
             take_over_newest(state_dir, site, here, _say)
+        leased = _await_lease(state_dir, here)
         with locked(plan_dir(state_dir, plan) / "lock"):
             _check(state_dir, here)
             _mark(state_dir, here, instance)
+            if leased:  # after the mark: whoever kills when the lease runs out has seen it, or this sees that it has run out
+                _check_lease(state_dir, plan, instance)
     except Refused as error:
         _say(error.sentence())
         return REFUSED
@@ -92,6 +95,24 @@ def check_may_start(record: Record) -> None:
         raise Refused(what, where=where, todo="Move the plan to this site first", code="not_owner")
     if record.draining:
         raise Refused("the plan is draining: it is being moved", where=where, todo="Finish or roll back the run", code="draining")
+
+
+def _await_lease(state_dir: Path, plan: PlanOnHost) -> bool:
+    """Whether the plan has leases; then one covers a start."""
+    if lease.terms_of(state_dir, plan) is None:
+        return False
+    from .lease_guard import await_lease  # imports what a start without leases need not wait for
+
+    await_lease(state_dir, plan, _say)
+    return True
+
+
+def _check_lease(state_dir: Path, plan: str, instance: str) -> None:
+    try:
+        lease.check_covers(state_dir, records.load(state_dir, plan))
+    except Refused:
+        remove_mark(state_dir, plan, instance)
+        raise
 
 
 def _check(state_dir: Path, plan: PlanOnHost) -> None:

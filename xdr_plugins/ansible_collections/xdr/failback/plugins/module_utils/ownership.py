@@ -12,6 +12,7 @@ from pathlib import Path
 from . import record as records
 from .attempt import Holding, Pair, held
 from .errors import Refused
+from .lease_grants import check_run_out
 from .openfiles import command_of, scan
 from .record import Record, Request, transition
 from .running import Mark, read_mark
@@ -41,7 +42,10 @@ def perform(state_dir: Path, plan: str, pair: Pair, request: Request, *, run_id:
         unreadable = 0
         if request["request"] == "released" and before.owns:
             unreadable = check_fenced(state_dir, load_plan(state_dir, plan))
-        after = holding.save(transition(before, request, time.time()))
+        after = transition(before, request, time.time())
+        if request["request"] == "offered" and request.get("how") == "lease_expired" and after != before:
+            check_run_out(state_dir, plan)  # the offer bars the lease from being renewed, under this same lock
+        after = holding.save(after)
     new_mark = request["request"] == "marked" and _is_done(holding.record, phase) and not _is_done(seen, phase)
     return Change(before, after, after != before or new_mark, unreadable)
 

@@ -17,7 +17,7 @@ from .site import load_plan, plan_dir
 Request = dict[str, Any]
 SITES = ("primary", "dr")
 WITNESS = "witness"
-ACCEPTED_BY = ("handover", "attested", "confirmed_stop", "resolved")
+ACCEPTED_BY = ("handover", "attested", "confirmed_stop", "lease_expired", "resolved")
 BY_A_PERSON = ("attested", "resolved")
 DECIDED_BY = ("epoch", "owner", "standing", "to", "draining", "declined", "offer", "status")  # what a gate's decision rests on
 CYCLE = "replicate"  # the action that changes none of it

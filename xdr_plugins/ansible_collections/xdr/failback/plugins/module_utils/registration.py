@@ -13,6 +13,7 @@ from typing import Any
 from . import record as records
 from .durable import fsync_folder, locked, read_json, write_json
 from .errors import Refused, XdrError
+from .lease_grants import forget_all
 from .ownership import alive
 from .site import PlanOnHost, Site, VolumeOnHost, lies_in_roots, load_plan, load_site, parse_plan, plan_dir
 
@@ -36,6 +37,8 @@ def present(state_dir: Path, plan: str, document: Document, *, check: bool) -> t
         before = _checked(state_dir, site, wanted)
         if before != document:
             write_json(plan_dir(state_dir, plan) / "plan.json", document)
+            if wanted.lease is None or before is None or not before.get("lease"):
+                forget_all(state_dir, plan)
     return before, document
 
 

@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from .durable import parsed, replacing, write_into
+from .durable import parsed, replacing, together
 
 RESTORED = "restored: its record is a copy from a backup and may tell an old epoch"
 _BIRTH = 0x800  # STATX_BTIME
@@ -31,8 +31,7 @@ def of(fd: int) -> Seal:
 
 def write(path: Path, document: dict[str, Any]) -> None:
     """Replace ``path`` durably by the document and the seal of the very file that will be there."""
-    with replacing(path) as stream:
-        write_into(stream, {**document, "seal": of(stream.fileno())})
+    together([replacing(path, lambda stream: {**document, "seal": of(stream.fileno())})])
 
 
 def read(path: Path) -> tuple[Any, bool]:

@@ -120,6 +120,14 @@ attempt:
   description: The number of the pair that the run is to claim.
   type: int
   returned: success
+how:
+  description: What lets the DR site accept where the primary site does not answer, V(attested) or V(lease_expired).
+  type: str
+  returned: success
+proof:
+  description: That the ownership leases of the primary site have run out, for the epoch's history; else empty.
+  type: str
+  returned: success
 skip:
   description: The groups whose health checks are left out.
   type: list

@@ -55,9 +55,10 @@ options:
       - What lets the site accept, kept in the epoch's history.
       - V(attested), and V(resolved) of a split brain, need O(by) and O(text).
         At the witness, all but V(handover) may replace an offer that is still undecided.
+      - V(lease_expired) is refused by the witness, code V(lease_held), unless the ownership leases of the other site have run out.
     type: str
     default: handover
-    choices: [handover, attested, confirmed_stop, resolved]
+    choices: [handover, attested, confirmed_stop, lease_expired, resolved]
   by:
     description: Who attests, or vouches.
     type: str
@@ -200,7 +201,7 @@ ARGUMENTS: dict[str, Any] = {
     "owner_epoch": {"type": "int"},
     "owner": {"type": "str", "choices": SITES},
     "to": {"type": "str", "choices": SITES},
-    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop", "resolved"]},
+    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop", "lease_expired", "resolved"]},
     "by": {"type": "str", "default": ""},
     "text": {"type": "str", "default": ""},
     "no_offer": {"type": "bool", "default": False},
@@ -260,6 +261,10 @@ def registering(params: dict[str, Any], check: bool) -> tuple[Change, dict[str, 
     change = apply(params, check)
     if known is not None and known != document:
         present(state_dir, plan, document, check=check)
+    if not check and document.get("lease") and change.after.owns:
+        from ansible_collections.xdr.failback.plugins.module_utils.lease_keeper import ensure_running
+
+        ensure_running(state_dir, plan)
     return change, {"registration_changed": known != document}
 
 

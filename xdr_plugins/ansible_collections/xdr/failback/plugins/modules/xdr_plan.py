@@ -101,6 +101,13 @@ instances:
   type: list
   elements: dict
   returned: with O(state=read) and O(instances)
+leases:
+  description:
+    - Of the witness of a plan with ownership leases, what it has granted, with C(host), C(site), C(epoch), C(ttl) (seconds) and
+      C(until) (Unix seconds), when it runs out unless it is renewed, or has run out.
+  type: list
+  elements: dict
+  returned: with O(state=read)
 xdr_code:
   description: Kind of the failure, such as V(taken), V(outside_roots), V(in_use).
   type: str
@@ -132,6 +139,10 @@ def read(params: dict[str, Any]) -> dict[str, Any]:
     document, record = registered(state_dir, plan), load(state_dir, plan)
     answer: dict[str, Any] = {"document": document, "record": record.to_json(), "owns": record.owns, "results": []}
     answer["running"] = living(state_dir, plan, (document or {}).get("instances", {}))
+    if document and document["site"] == "witness" and document.get("lease"):
+        from ansible_collections.xdr.failback.plugins.module_utils.lease_grants import told
+
+        answer["leases"] = told(state_dir, plan)
     # imported here, because a site host compiles what it imports at each call, and most calls do not ask for it
     if document and params["replication"]:
         from ansible_collections.xdr.failback.plugins.module_utils import accelerators

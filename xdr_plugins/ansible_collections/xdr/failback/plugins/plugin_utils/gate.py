@@ -44,6 +44,8 @@ class Decision:
     vouch: bool = False  # the witness is mute: once the attempt is claimed, it learns from the sites' records what is so
     claim_as: str = ""  # the action of the run that is claimed
     owner_epoch: int = 0  # the one that the site which is kept accepts, of a split brain
+    how: str = "attested"  # what lets DR accept where the primary site does not answer: that, or ``lease_expired``
+    proof: str = ""  # that the leases have run out, for the epoch's history
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -62,7 +64,8 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
         _reached(plan, _needed(action, plan, view), view, reads)
         _same_plan(plan, view, reads)
         _witness_speaks(action, plan, view)
-    if action == "failover":
+    by_lease = action == "failover" and _leases_have_run_out(plan, view, options)
+    if action == "failover" and not by_lease:
         _not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
     skip = _skipped(action, plan, view, options) if proceed else ()
@@ -79,7 +82,8 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     fresh, claims = not resumed, action not in ONLY_LOOKS
     owned = resolution.owner_epoch(plan, view, reads, options["keep"]) if proceed and action == "resolve" else 0
     vouch = bool(view.mute) and claims and (action == "vouch" or vouched_for(view.vouchers))
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as, owned)
+    how, proof = ("lease_expired", str(options["lease"]["told"])) if by_lease else ("attested", "")
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as, owned, how, proof)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -361,20 +365,29 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.owner == "dr" and not move:
         return False, "the DR site owns the plan already; xdr run start sees that its services run"
     dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
-    _attested(plan, dead, options)
+    by_lease = _leases_have_run_out(plan, view, options)
+    if not by_lease:
+        _attested(plan, dead, options)
     if move and move["action"] == "failover":
         return True, "the failover that began goes on where it stopped"
     if dead and view.run and view.run["action"] == "resolve" and view.owner != "dr":
         return True, "the primary site is attested to be off, in the middle of the resolution of a split brain"
     if view.owner is None and view.offered_to("primary") and dead:
-        return True, "the primary site was offered the plan and is attested to be off"
+        return True, "the primary site was offered the plan and is off, or its leases have run out"
     if view.owner != "primary":
         raise _wrong("failover", view, "Roll back or finish the run that has not ended; xdr status names it")
     if not dead and (view.state is not State.ACTIVE or move):
         raise _wrong(
             "failover", view, "With the primary site up this is a planned move, which needs a plan that is ACTIVE: run reprotect first"
         )
-    return True, ""
+    return True, str(options["lease"]["told"]) if by_lease else ""
+
+
+def _leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
+    """Whether the primary site is silent as a whole, and the witness holds its leases for run out; an attestation counts before that."""
+    silent = set(plan["sites"]["primary"]["hosts"]) <= set(view.unreachable)
+    attested = bool(str(options.get("attestation") or "").strip())
+    return silent and not attested and bool((options.get("lease") or {}).get("run_out"))
 
 
 def _attested(plan: Plan, dead: list[str], options: Options) -> None:
@@ -383,10 +396,13 @@ def _attested(plan: Plan, dead: list[str], options: Options) -> None:
     attested = bool(str(options.get("attestation") or "").strip())
     alive = [host for host in hosts if host not in dead]
     if dead and not attested:
+        told = (options.get("lease") or {}).get("told")
         raise XdrError(
-            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped",
+            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped"
+            + (f"; {told}" if told else ""),
             where=f"plan {plan['name']}",
-            todo="See that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
+            todo=("Run failover again when the leases have run out. Else see" if told else "See")
+            + " that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
             code="gate_refused",
         )
     if attested and alive:

@@ -17,11 +17,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .. import openfiles, parallel
-from ..durable import fsync_folder
+from ..durable import Steps, fsync_folder, together
 from ..errors import Refused, XdrError
 from ..site import PlanOnHost, plan_dir
 from . import blocks, manifest, spool, undo
@@ -31,7 +32,7 @@ from .hashes import NULL
 from .manifest import Manifest
 from .scanning import ordered
 from .spool import EVERYWHERE, Entries, Entry, Span
-from .state import VolumeFolder
+from .state import VolumeFolder, VolumeState
 from .undo import RecoveryPoint
 from .undo_log import Segment, from_volume
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 WRITERS = 2  # threads that apply one volume
 AT_ONCE = 4  # volumes that are read or written: that bounds the memory
+OPEN = 64  # volumes that wait for the disk together
 _LOOKS, _BETWEEN = 4, 0.1  # how often it is looked whether a volume is still open, and the seconds in between
 
 Item = TypeVar("Item")
@@ -67,6 +69,11 @@ class Incoming:
     def path(self) -> Path:
         return self.folder.volume.path
 
+    @cached_property
+    def before(self) -> VolumeState:
+        """The volume's state before the cycle; asked for under the plan's lock only."""
+        return self.folder.load()
+
     def to_json(self) -> dict[str, Any]:
         told = {name: getattr(self, name) for name in ("position", "size", "state", "cycle", "read_started", "consistent", "how", "span")}
         return {"name": self.folder.volume.name, **told}
@@ -90,7 +97,7 @@ def commit_and_apply(
             with Beside(received.sync):
                 with Beside(lambda: refuse_open([volume.path for volume in volumes], but=os.getpid())):
                     old = parallel.each(lambda volume: _read_old(received.entries, volume, epoch, points, segments), volumes, most=AT_ONCE)
-                parallel.each(_take, old)
+                    together(point.taking(segment) for point, segment in filter(None, old))
                 parallel.each(lambda volume: _reserve(received.entries, volume, created), volumes, most=AT_ONCE)
             commit = received.commit({**record, "volumes": [volume.to_json() for volume in volumes]})
         except OSError as error:
@@ -138,7 +145,7 @@ def _read_old(
 ) -> tuple[RecoveryPoint, Segment] | None:
     """What the cycle overwrites, and the recovery point that is to take it."""
     size, folder = blocks.size_at(volume.path), volume.folder
-    point = undo.due(folder.undo, folder.load(), size=size, epoch=epoch, states=points) if size is not None else None
+    point = undo.due(folder.undo, volume.before, size=size, epoch=epoch, states=points) if size is not None else None
     if size is None or point is None:
         return None
     known = Manifest.load(folder.manifest) if point.wants_digests else None
@@ -155,12 +162,6 @@ def _read_old(
     finally:
         os.close(fd)
     return point, segment
-
-
-def _take(old: tuple[RecoveryPoint, Segment] | None) -> None:
-    if old:
-        point, segment = old
-        point.take(segment)
 
 
 def _old(entries: Entries, volume: Incoming, size: int) -> Iterator[Range]:
@@ -253,13 +254,13 @@ def _complete(path: Path, state_dir: Path, plan: PlanOnHost) -> list[str]:
 
 def _apply(fd: int, entries: Entries, volumes: list[Incoming]) -> None:
     try:
-        for some in _lists(iter(volumes), parallel.MOST):
+        for some in _lists(iter(volumes), OPEN):
             _write(fd, entries, some)
     except OSError as error:
         todo = "Put the disk right; the cycle is committed and will be completed by the next call"
         raise XdrError(f"the cycle could not be applied ({error.strerror})", where=str(volumes[0].path), todo=todo) from error
     now = time.time()
-    parallel.each(lambda volume: _record(volume, now), volumes)
+    together(_recording(volume, now) for volume in volumes)
 
 
 def _write(spool_fd: int, entries: Entries, volumes: list[Incoming]) -> None:
@@ -272,14 +273,21 @@ def _write(spool_fd: int, entries: Entries, volumes: list[Incoming]) -> None:
             _write_one(spool_fd, fd, entries, volume)
             return fd
 
-        parallel.each(os.fdatasync, parallel.each(write, volumes, most=AT_ONCE))
+        together(_waiting(fd) for fd in parallel.each(write, volumes, most=AT_ONCE))
+
+
+def _waiting(fd: int) -> Steps[None]:
+    yield [(os.fdatasync, fd)]
 
 
 def _write_one(spool_fd: int, fd: int, entries: Entries, volume: Incoming) -> None:
     blocks.resize(fd, volume.size)
     lists = _lists((entry for entry in entries(volume.span) if entry.volume == volume.position), 16)
-    for some in itertools.islice(lists, 1):  # of a small volume, all: it needs no threads
-        _put(spool_fd, fd, some, volume.size)
+    _put(spool_fd, fd, next(lists, []), volume.size)
+    more = next(lists, None)
+    if more is None:  # a small volume needs no threads
+        return
+    lists = itertools.chain([more], lists)
     # where a session was resumed a block may have come twice, and the last one counts
     with ThreadPoolExecutor(max_workers=WRITERS if volume.span != EVERYWHERE else 1) as pool:
         for _ in ordered(pool, lambda some: _put(spool_fd, fd, some, volume.size), lists):
@@ -303,11 +311,11 @@ def _put(spool_fd: int, fd: int, entries: list[Entry], size: int) -> None:
     blocks.begin_writing(fd)
 
 
-def _record(volume: Incoming, now: float) -> None:
-    state = volume.folder.load()
+def _recording(volume: Incoming, now: float) -> Steps[None]:
+    state = volume.before
     started = volume.read_started if volume.consistent else state.read_started
     fresh: dict[str, Any] = {"cycle": volume.cycle, "read_started": started, "applied_at": now, "generation": state.generation + 1}
-    volume.folder.save(replace(state, **fresh, consistent=volume.consistent, how=volume.how))
+    return volume.folder.saving(replace(state, **fresh, consistent=volume.consistent, how=volume.how))
 
 
 def changes(entries: Entries, volume: Incoming) -> manifest.Changes:

@@ -9,6 +9,7 @@ import queue
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Callable
@@ -100,6 +101,37 @@ class Inbox:
     def _last_words(self) -> XdrError:
         self._ended.wait(self._wire.timeout)
         return self._failure or self._wire.silent()
+
+
+class Answers:
+    """The other end's answers to the questions about one volume, in their order."""
+
+    def __init__(self, inbox: Callable[[], Inbox]) -> None:
+        self._inbox, self._due = inbox, 0
+        self._found: deque[Frame] = deque()
+        self._more = threading.Condition()
+
+    def expect(self) -> None:
+        """One more, before it is asked for."""
+        with self._more:
+            self._due += 1
+
+    def put(self, frame: Frame) -> None:
+        """Raises XdrError for one that nobody asked for."""
+        with self._more:
+            if not self._due:
+                raise broken("an answer that was not due", frame.peer)
+            self._due -= 1
+            self._found.append(frame)
+            self._more.notify_all()
+
+    def next(self) -> Frame:
+        began = time.monotonic()
+        with self._more:
+            while not self._found:
+                if not self._more.wait(_LOOK):
+                    self._inbox().check_heard(began)
+            return self._found.popleft()
 
 
 class Digests:

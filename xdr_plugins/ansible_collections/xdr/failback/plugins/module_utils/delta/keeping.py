@@ -27,16 +27,19 @@ _BEHIND = 4  # frames of blocks that wait; more make the session wait
 
 class Keeping:
     """One volume, of ``size`` bytes, in a session; the thread of ``worker`` does it. ``states``: how many states of cycles are kept.
+    ``identity``: a settled look at the volume, where this session has taken one.
 
     ``begun``: there was something to take.
     """
 
-    def __init__(self, folder: VolumeFolder, size: int, *, epoch: int, states: int, worker: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, folder: VolumeFolder, size: int, *, epoch: int, states: int, worker: ThreadPoolExecutor, identity: Identity | None
+    ) -> None:
         self._folder, self._size, self._epoch, self._states, self._worker = folder, size, epoch, states, worker
         self._waiting: deque[Future[None]] = deque()
         self.begun = False
         self._segment: Segment | None = None
-        self._identity: Identity | None = None
+        self._identity = identity
         self._aim: tuple[object, ...] = ()
 
     def take(self, of: Iterable[Range]) -> None:
@@ -83,17 +86,22 @@ class Keeping:
 
     def _begin(self) -> None:
         """Nothing is kept where nothing is wanted, or where writes by others would not be noticed."""
-        volume = self._folder.volume.path
         try:
             point = undo.due(self._folder.undo, self._folder.load(), size=self._size, epoch=self._epoch, states=self._states)
-            if point is None or identity.believed(volume):
+            if point is None:
                 return
-            fd = os.open(volume, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self._identity = identity.settled(fd)
-            finally:
-                os.close(fd)
+            self._identity = self._identity or self._look()
             if self._identity is not None:
                 self._aim, self._segment = point.aim, point.segment()
         except FileNotFoundError:  # another session is at the points just now, so what was kept would not count
             return
+
+    def _look(self) -> Identity | None:
+        volume = self._folder.volume.path
+        if identity.believed(volume):
+            return None
+        fd = os.open(volume, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return identity.settled(fd)
+        finally:
+            os.close(fd)

@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..durable import fsync_folder
+from ..durable import Steps, Wait, opened_folder, together
 from .blocks import Content, count, write
 from .hashes import DIGEST
 from .identity import Identity
@@ -46,6 +46,9 @@ class Header:
     mark: str = ""
     identity: Identity | None = None
     epoch: int = 0
+
+
+_FIELDS = tuple(each.name for each in fields(Header))
 
 
 class Manifest:
@@ -105,11 +108,17 @@ class Draft:
 
     def publish(self, header: Header) -> None:
         """Durably in the place of the old one."""
+        together([self.publishing(header)])
+
+    def publishing(self, header: Header) -> Steps[bool]:
+        """``publish``, to be done together with others; always True."""
         write(self._fd, 0, _text(header, whole=True))
-        os.fsync(self._fd)
+        yield [(os.fsync, self._fd)]
         self._fresh.replace(self._path)
-        fsync_folder(self._path.parent)
+        with opened_folder(self._path.parent) as fd:
+            yield [(os.fsync, fd)]
         self.close()
+        return True
 
     def close(self) -> None:
         """Without ``publish``: nothing of it is left."""
@@ -121,6 +130,11 @@ class Draft:
 
 def update(path: Path, header: Header, changes: Changes) -> bool:
     """Change a whole manifest in place; False, with nothing done, where there is none of this kind of digest."""
+    return together([updating(path, header.hash, lambda: header, changes)])[0]
+
+
+def updating(path: Path, digest: str, header: Callable[[], Header], changes: Changes, beside: Sequence[Wait] = ()) -> Steps[bool]:
+    """``update``, to be done together with others. ``beside``: what else must be durable before ``header`` is asked for."""
     with contextlib.ExitStack() as stack:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -128,25 +142,23 @@ def update(path: Path, header: Header, changes: Changes) -> bool:
             return False
         stack.callback(os.close, fd)
         before = _parsed(os.pread(fd, _HEAD, 0))
-        if before is None or before.hash != header.hash:
+        if before is None or before.hash != digest:
             return False
-        _set(fd, before, whole=False)
+        write(fd, 0, _text(before, whole=False))
+        yield [(os.fdatasync, fd), *beside]
+        fresh = header()
         for first, digests in changes:
             write(fd, _HEAD + first * DIGEST, digests)
-        if os.fstat(fd).st_size > _HEAD + count(header.size) * DIGEST:  # should it grow again, what was cut off is zeros
-            os.ftruncate(fd, _HEAD + count(header.size) * DIGEST)
-        os.fdatasync(fd)
-        _set(fd, header, whole=True)
+        if os.fstat(fd).st_size > _HEAD + count(fresh.size) * DIGEST:  # should it grow again, what was cut off is zeros
+            os.ftruncate(fd, _HEAD + count(fresh.size) * DIGEST)
+        yield [(os.fdatasync, fd)]
+        write(fd, 0, _text(fresh, whole=True))
+        yield [(os.fdatasync, fd)]
         return True
 
 
-def _set(fd: int, header: Header, *, whole: bool) -> None:
-    write(fd, 0, _text(header, whole=whole))
-    os.fdatasync(fd)
-
-
 def _text(header: Header, *, whole: bool) -> bytes:
-    return json.dumps({"version": VERSION, "whole": whole, **asdict(header)}).encode().ljust(_HEAD - 1) + b"\n"
+    return json.dumps({"version": VERSION, "whole": whole, **vars(header)}).encode().ljust(_HEAD - 1) + b"\n"
 
 
 def _parsed(text: bytes) -> Header | None:
@@ -154,6 +166,6 @@ def _parsed(text: bytes) -> Header | None:
         document: Any = json.loads(text)
         if document["version"] != VERSION or document["whole"] is not True:
             return None
-        return Header(**{each.name: document[each.name] for each in fields(Header)})
+        return Header(**{name: document[name] for name in _FIELDS})
     except (ValueError, TypeError, KeyError):
         return None

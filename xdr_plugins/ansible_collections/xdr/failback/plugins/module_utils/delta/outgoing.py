@@ -47,32 +47,50 @@ class Outgoing:
         self._session, self._reading, self._lineage, self._packer = session, reading, lineage, packer
         self._position = session.position(reading.volume)
         self._whole = min(reading.copy.size or 0, reading.size) // BLOCK  # blocks that both ends have in full
-        self._worth = Worth(None if reading.copy.patchable else False)
+        self._worth = Worth(None if reading.copy.patchable else False, session.probe.blocks)
         self._asked: deque[tuple[Chunk, list[Run], list[Run]]] = deque()
+        self._rest: list[Run] | None = None  # None: no first blocks are asked for
         self.nbytes = 0
 
     def send(self, chunk: Chunk) -> None:
-        most = {None: pages.PROBE, True: pages.MAX_BLOCKS, False: 0}[self._worth.asking]
+        """Of a volume's first blocks only the question is sent; the rest waits for the next chunk or the end: the answer is there then."""
+        self._settle()
+        most = {None: self._worth.probe, True: pages.MAX_BLOCKS, False: 0}[self._worth.asking]
         below, above = pages.divided(chunk.runs, self._whole, most)
-        if self._worth.asking is None and below:  # the rest of the chunk goes as the first blocks tell
+        if self._worth.asking is None and below:
             self._ask(chunk, below, [])
-            self.finish()
-            self.send(Chunk([], b"", above))
+            self._rest = above
             return
         self._ask(chunk, below, above)
         while self._asked and (len(self._asked) > _ASKED_AHEAD or not self._asked[0][1]):
             self._send_next()
 
+    def _settle(self) -> None:
+        """The rest of a chunk goes as its first blocks tell."""
+        while self._rest is not None:
+            rest, self._rest = self._rest, None
+            self._send_asked()
+            self.send(Chunk([], b"", rest))
+
     def _ask(self, chunk: Chunk, below: list[Run], above: list[Run]) -> None:
         if below:
-            self.nbytes += self._session.wire.send("pages", packed([run[0] for run in below]), volume=self._position)
+            self.nbytes += self._session.ask_pages(self._position, [run[0] for run in below])
         self._asked.append((chunk, below, above))
 
     def finish(self) -> int:
         """Send what waits; all bytes of the volume."""
+        self._settle()
+        self._send_asked()
+        self._session.probe.learn(self._worth)
+        return self.nbytes
+
+    @property
+    def ratio(self) -> float:
+        return self._packer.ratio
+
+    def _send_asked(self) -> None:
         while self._asked:
             self._send_next()
-        return self.nbytes
 
     def _send_next(self) -> None:
         chunk, below, above = self._asked.popleft()
@@ -90,7 +108,7 @@ class Outgoing:
             self._packer.look(self._session.wire.sent, self._session.wire.waited, above)
 
     def _send_patches(self, runs: list[Run]) -> None:
-        theirs = self._session.inbox.receive("pages")
+        theirs = self._session.pages(self._position)
         if len(theirs.payload) != pages.due(runs):
             raise broken("digests of other pages", theirs.peer)
         self._note(runs)

@@ -23,6 +23,7 @@ PER_BLOCK = BLOCK // PAGE
 _DIGEST = 16
 _PATCH = struct.Struct(">QH")  # block, one bit for each of its pages that follows, the first page's the lowest
 PROBE = 4  # blocks that are asked for before anything is known
+_USUAL = 4  # volumes after which it is thought that the next ones are like them
 _SURE = 16  # blocks from which their share tells
 _WORTH = 0.5  # it is, if less than this part of the pages differs
 
@@ -59,17 +60,34 @@ def divided(runs: list[Run], whole: int, most: int) -> tuple[list[Run], list[Run
 @dataclass
 class Worth:
     """Whether asking for pages is worth it, learnt from the blocks of a volume so far: of a few, not where all of all pages differ.
-    ``asking``: None before these.
+    ``asking``: None before these, which are ``probe``.
     """
 
     asking: bool | None = None
+    probe: int = PROBE
     tried: int = 0
     differing: int = 0
 
     def learn(self, number: int, differing: int) -> None:
         self.tried, self.differing = self.tried + number, self.differing + differing
-        if self.tried >= PROBE:
+        if self.tried >= self.probe:
             self.asking = self.differing < self.tried * PER_BLOCK * (_WORTH if self.tried >= _SURE else 1)
+
+
+class Probe:
+    """How many blocks of a volume are asked for first: fewer once a few volumes of the session had nothing but whole blocks."""
+
+    def __init__(self) -> None:
+        self._whole = 0  # volumes, one after the other
+
+    @property
+    def blocks(self) -> int:
+        return PROBE if self._whole < _USUAL else 1
+
+    def learn(self, worth: Worth) -> None:
+        """From a volume that has gone over."""
+        if worth.tried:
+            self._whole = self._whole + 1 if worth.asking is False and worth.differing == worth.tried * PER_BLOCK else 0
 
 
 def patch(runs: list[Run], theirs: bytes, digest: Hash, worth: Worth) -> list[Content]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..durable import Steps
 from ..errors import XdrError
 from ..site import VolumeOnHost
 from . import blocks, identity, manifest, trackers
@@ -70,6 +71,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         self.tracker = self.given or trackers.chosen(self.volume)
+        self._joint = self.tracker if isinstance(self.tracker, Joint) else None
         self._own: Manifest | None = None
         self._noted: _Changes | Draft | None = None
         self._marked = False
@@ -176,10 +178,10 @@ class Reading:
                     yield chunk
                 return
             except OSError as error:
-                if not isinstance(self.tracker, Joint) or not self.tracker.snapshots:
+                if self._joint is None or not self._joint.snapshots:
                     raise
                 self._read_from(open_volume(self.volume))
-                self.tracker.lose(f"it was lost while it was read ({error.strerror}): no room for old content, or its process ended")
+                self._joint.lose(f"it was lost while it was read ({error.strerror}): no room for old content, or its process ended")
 
     def _read_from(self, fd: int) -> None:
         if self.fd >= 0:
@@ -189,9 +191,9 @@ class Reading:
 
     def release(self) -> None:
         """All is read."""
-        if isinstance(self.tracker, Joint):
+        if self._joint:
             self._read_from(-1)
-            self.tracker.release()
+            self._joint.release()
 
     def is_quiet(self) -> bool:
         """Whether nobody wrote to the volume since the reading began."""
@@ -202,13 +204,16 @@ class Reading:
         finally:
             os.close(fd)
 
-    def confirmed(self, cycle: int, state: str, epoch: int) -> None:
+    def confirming(self, cycle: int, state: str, epoch: int) -> Steps[None]:
         """The target has applied the cycle: what was read is what it has."""
         header = Header(self.digest, self.size, cycle, state, self.mark, self.identity, epoch)
         if isinstance(self._noted, Draft):
-            self._noted.publish(header)
+            yield from self._noted.publishing(header)
         elif self._noted:
-            manifest.update(self.folder.manifest, header, self._noted)
+            yield from manifest.updating(self.folder.manifest, self.digest, lambda: header, self._noted)
+
+    def keep_mark(self) -> None:
+        """After ``confirming``: the next cycle asks what changed since this one."""
         self.tracker.keep(self.mark)
         self._marked = False
 

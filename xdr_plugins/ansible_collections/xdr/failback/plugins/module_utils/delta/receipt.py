@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from .. import parallel
+from ..durable import Steps, Wait, together
 from ..errors import XdrError
 from . import apply, blocks, hashes, identity, manifest, packing, pages, spool, undo
 from .apply import Incoming, commit_and_apply, spool_dir
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .receiver import _Session
 
 MARGIN = 1 << 20  # bytes that stay free
+WAITERS = 8  # volumes that are looked at at the same time
 
 
 class Receipt:
@@ -110,7 +112,8 @@ class Receipt:
         rescan = session.hello.flag("rescan")
         with self._wire.working():
             states = [item.text("state") for item in session.hello.items("volumes")]
-            parallel.each(lambda each: each[0].compare_states(each[1], session.digest, rescan=rescan), zip(session.targets, states))
+            both = zip(session.targets, states)
+            parallel.each(lambda each: each[0].compare_states(each[1], session.digest, rescan=rescan), both, most=WAITERS)
         self._wire.send("copies", volumes=[_told(target) for target in session.targets])
         if session.work == "sync":
             self._scanner = threading.Thread(target=self._stream, daemon=True)
@@ -150,7 +153,7 @@ class Receipt:
         if target.size is None or position in self._keepings:
             return
         states = self._session.hello.number("recovery_points")
-        keeping = Keeping(target.folder, target.size, epoch=target.epoch, states=states, worker=self._keeper)
+        keeping = Keeping(target.folder, target.size, epoch=target.epoch, states=states, worker=self._keeper, identity=target.identity)
         self._keepings[position] = keeping
         if target.resumed:
             before = self._spool
@@ -254,7 +257,7 @@ class Receipt:
             done = commit_and_apply(received, incoming, {"pair": list(session.pair)}, record.epoch, points, self._carry_over)
             self._wire.send("applied", cycle=incoming[0].cycle, applied_at=incoming[0].folder.load().applied_at)
             with Beside(lambda: spool.finish(done)):
-                parallel.each(lambda each: self._keep_digests(received, *each), list(zip(incoming, targets, fresh)))
+                together(self._keeping_digests(received, *each) for each in zip(incoming, targets, fresh))
             if points and not session.hello.flag("final"):  # a downtime does not wait for this
                 for each in incoming:
                     undo.rotate(each.folder.undo, points)
@@ -270,32 +273,35 @@ class Receipt:
         done = {each.position: each for each in self._incoming}
         for position, each in done.items():
             target = self._session.targets[position]
-            target.generation, target.size = each.folder.load().generation, each.size
+            target.generation, target.size, target.identity = each.before.generation + 1, each.size, None
         before, self._spool = self._spool, self._fresh()
-        for entry in before.entries():
+        for entry in before.entries() if before.holds_others(done) else ():
             if entry.volume not in done and entry.nbytes:
                 content = os.pread(before.fd, entry.nbytes, entry.at)
                 self._spool.add(entry.volume, [(entry.run, entry.digests, content)])
             elif entry.volume not in done:
                 self._spool.add(entry.volume, [], [entry.run])
 
-    def _keep_digests(self, received: Spool, incoming: Incoming, target: Target, fresh: bool) -> None:
+    def _keeping_digests(self, received: Spool, incoming: Incoming, target: Target, fresh: bool) -> Steps[None]:
         """So that the next cycle need not read the volume; the source has been told already, for this may fail without harm."""
-        path = incoming.folder.manifest
-        fd = os.open(incoming.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            now = identity.settled(fd)
-        finally:
-            os.close(fd)
-        header = Header(self._session.digest, incoming.size, incoming.cycle, incoming.state, "", now, target.epoch)
+        path, digest = incoming.folder.manifest, self._session.digest
         found = apply.changes(received.entries, incoming)
-        if fresh:
-            draft = manifest.Draft(path)
-            for first, digests in found:
-                draft.put(first, digests)
-            draft.publish(header)
-        elif not manifest.update(path, header, found):
-            incoming.folder.forget_content()
+        with contextlib.ExitStack() as files:
+            fd = os.open(incoming.path, os.O_RDONLY | os.O_CLOEXEC)
+            files.callback(os.close, fd)
+            written: list[Wait] = [(os.fsync, fd)]
+
+            def header() -> Header:
+                return Header(digest, incoming.size, incoming.cycle, incoming.state, "", identity.look_after_sync(fd), target.epoch)
+
+            if fresh:
+                draft = manifest.Draft(path)
+                for first, digests in found:
+                    draft.put(first, digests)
+                yield written
+                yield from draft.publishing(header())
+            elif not (yield from manifest.updating(path, digest, header, found, written)):
+                incoming.folder.forget_content()
 
 
 def _told(target: Target) -> dict[str, object]:

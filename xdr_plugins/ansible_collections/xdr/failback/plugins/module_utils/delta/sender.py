@@ -6,21 +6,23 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import secrets
-import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from .. import parallel
+from ..durable import Steps, together
 from ..errors import XdrError
 from ..record import last_owned
 from ..site import VolumeOnHost
 from ..transfer import Job
 from . import blocks, compare, rates, scanning, session
+from .ahead import Ahead
+from .begun import Begun
 from .beside import Beside
 from .blocks import Range
 from .lineage import Lineage
@@ -31,11 +33,11 @@ from .reading import Reading
 from .scanning import Chunk
 from .session import Session
 from .sources import check_at_rest, check_roles, source_state
-from .spool import Spool
-from .state import VolumeFolder
+from .state import VolumeFolder, VolumeState
 from .unit import Unit, members
 
 COMMIT_EVERY = 64 << 20  # bytes sent after which the target commits what is complete; small units share one commit
+_GOING = 16  # units that wait for the target's answers at the same time
 MAX_NOTED = 4096  # ranges that are remembered as sent; more are joined, so that more is read back than was sent
 
 Results = list[dict[str, Any]]
@@ -53,10 +55,7 @@ def synchronise(job: Job, volumes: list[VolumeOnHost], reader: BinaryIO, writer:
         with contextlib.closing(cycle):
             began = time.monotonic()
             try:
-                for _, unit in itertools.groupby(sorted(volumes, key=_unit_of), key=_unit_of):
-                    cycle.send(list(unit))
-                    if cycle.waiting_bytes >= COMMIT_EVERY:
-                        results += cycle.commit()
+                cycle.send([list(unit) for _, unit in itertools.groupby(sorted(volumes, key=_unit_of), key=_unit_of)], results)
             except XdrError:
                 with contextlib.suppress(XdrError):  # what is complete does not wait for what failed
                     results += cycle.commit()
@@ -97,8 +96,9 @@ class _Sent:
         if len(self.touched) > 2 * MAX_NOTED:
             self.touched = blocks.coarse(self.touched, MAX_NOTED)
 
-    def result(self, compared: dict[str, Any] | None, equal: bool | None) -> dict[str, Any]:
-        reading = self.reading
+    def result(self, proof: dict[str, Any] | None) -> dict[str, Any]:
+        """``proof``: the full compare that this cycle had."""
+        reading, state = self.reading, self.folder.load()
         return {
             "volume": reading.volume.name,
             "bytes_sent": self.nbytes,
@@ -107,15 +107,24 @@ class _Sent:
             "resized": reading.copy.size != reading.size,
             "seconds": round(time.monotonic() - self.began, 3),
             "cycle": self.cycle,
-            "read_started": self.folder.load().read_started,
-            "compared": compared,
-            "equal": equal,
+            "read_started": state.read_started,
+            "compared": proof or state.compared,
+            "equal": True if proof else None,
             "method": reading.method,
             "why": reading.why,
             "crash_consistent": self.consistent,
             "how": self.how,
             "ratio": round(self.ratio, 3),
         }
+
+
+@dataclass
+class _Going:
+    """A unit whose volumes go over."""
+
+    begun: Begun
+    sent: list[_Sent]
+    outgoing: list[Outgoing] = field(default_factory=list)
 
 
 class _Cycle:
@@ -128,48 +137,75 @@ class _Cycle:
         self.work = rates.Work()
         self._waiting: list[_Sent] = []
         self._readings: list[Reading] = []
-        self._held: list[_Held] = []
+        self._begun: list[Begun] = []
         self._mark = secrets.token_hex(6)
 
     @property
-    def waiting_bytes(self) -> int:
+    def _waiting_bytes(self) -> int:
         return sum(sent.nbytes for sent in self._waiting)
 
-    def send(self, volumes: list[VolumeOnHost]) -> None:
-        """Read and send a unit. Raises XdrError with the units before it still waiting."""
-        began = time.monotonic()
+    def send(self, units: list[list[VolumeOnHost]], results: Results) -> None:
+        """Read and send all units; ``results`` of those that are committed on the way. Raises XdrError with the units before it still
+        waiting.
+        """
+        going: deque[_Going] = deque()
+        with contextlib.closing(Ahead(self._begin, self._has_hooks, units)) as ahead:
+            while True:
+                room = len(going) < _GOING and self._waiting_bytes < COMMIT_EVERY
+                begun = ahead.take(wait=not going) if room else None
+                if begun:
+                    going.append(self._start(begun))
+                elif going:
+                    self._finish(going[0])
+                    ahead.done(going.popleft().begun)
+                else:
+                    return
+                if not going and self._waiting_bytes >= COMMIT_EVERY:
+                    results += self.commit()
+
+    def _has_hooks(self, volumes: list[VolumeOnHost]) -> bool:
+        return not self._job.final and any(volume.quiesce for volume in volumes)
+
+    def _begin(self, volumes: list[VolumeOnHost]) -> Begun:
+        """In a thread, while units before it go over."""
         readings = [self._reading(each) for each in volumes]
         self._readings += readings
-        hooks = [] if self._job.final else members(self._job.plan, self._job.state_dir, volumes)
-        unit = Unit(readings, at_rest=self._job.final, members=hooks)
-        with unit.frozen(whole=self._job.compare):
-            held = [self._hold(reading) for reading in readings] if unit.held else []
-        sent = [_Sent(reading, unit, began) for reading in readings]
-        for position, each in enumerate(sent):
-            chunks = held[position].chunks() if held else each.reading.chunks(self._workers)
-            self._send_volume(each, chunks, held[position].nbytes if held else each.reading.expected_bytes)
-        self._end_unit(unit, sent)
-        self._waiting += sent
-
-    def _hold(self, reading: Reading) -> _Held:
-        held = _Held(reading)
-        self._held.append(held)
-        held.fill(self._workers)
-        return held
+        hooks = members(self._job.plan, self._job.state_dir, volumes) if self._has_hooks(volumes) else []
+        begun = Begun.begin(Unit(readings, at_rest=self._job.final, members=hooks), self._workers, whole=self._job.compare)
+        self._begun.append(begun)
+        return begun
 
     def _reading(self, volume: VolumeOnHost) -> Reading:
         given = self._job.trackers.get(volume.name)
         return Reading(self._session.folder(volume), self._copies[volume.name], self._session.digest, self._mark, given)
 
-    def _send_volume(self, sent: _Sent, chunks: Generator[Chunk, None, None], expected: int) -> None:
-        reading, wire = sent.reading, self._wire
-        position = self._session.position(reading.volume)
-        wire.send("begin", volume=position, size=reading.size, expected=expected)
-        lineage = Lineage(reading.copy.state)
+    def _start(self, begun: Begun) -> _Going:
+        """Of a unit that was read, what can be sent before the target's answers; of others nothing."""
+        going = _Going(begun, [_Sent(reading, begun.unit, begun.began) for reading in begun.unit.readings])
+        self.work = replace(self.work, reading=self.work.reading + begun.seconds)
+        for position, sent in enumerate(going.sent) if begun.read else ():
+            self._send_volume(going, position, sent)
+        return going
+
+    def _finish(self, going: _Going) -> None:
+        for position, sent in enumerate(going.sent):
+            if position == len(going.outgoing):
+                self._send_volume(going, position, sent)
+            self._end_volume(sent, going.outgoing[position])
+        self._end_unit(going)
+        self._waiting += going.sent
+        going.begun.close()
+
+    def _send_volume(self, going: _Going, position: int, sent: _Sent) -> None:
+        reading = sent.reading
+        expected = going.begun.expected_bytes(position)
+        self._wire.send("begin", volume=self._session.position(reading.volume), size=reading.size, expected=expected)
         packer = Packer(self._session.compression, always=self._job.compression not in ("auto", "none"))
-        outgoing = Outgoing(self._session, reading, lineage, packer)
+        sent.lineage = Lineage(reading.copy.state)
+        outgoing = Outgoing(self._session, reading, sent.lineage, packer)
+        going.outgoing.append(outgoing)
         done = 0
-        with contextlib.closing(chunks):
+        with contextlib.closing(going.begun.chunks(position, self._workers)) as chunks:
             for chunk in self._timed(chunks):
                 outgoing.send(chunk)
                 self._pace.sent(outgoing.nbytes - sent.nbytes)
@@ -177,12 +213,17 @@ class _Cycle:
                 sent.note(chunk)
                 done += sum(blocks.nbytes(part, reading.size) for part in chunk.parts)
                 self._job.progress.bytes(reading.volume.name, min(done, reading.asked_bytes - 1), reading.asked_bytes)
-            sent.nbytes = outgoing.finish()
+
+    def _end_volume(self, sent: _Sent, outgoing: Outgoing) -> None:
+        reading, since = sent.reading, time.monotonic()
+        outgoing.finish()
+        self._pace.sent(outgoing.nbytes - sent.nbytes)
+        sent.nbytes = outgoing.nbytes
         self._job.progress.bytes(reading.volume.name, reading.asked_bytes, reading.asked_bytes)
-        self.work = replace(self.work, read=self.work.read + reading.asked_bytes, sent=self.work.sent + sent.nbytes)
-        sent.ratio = packer.ratio
+        seconds = self.work.sending + time.monotonic() - since
+        self.work = replace(self.work, read=self.work.read + reading.asked_bytes, sent=self.work.sent + sent.nbytes, sending=seconds)
+        sent.ratio = outgoing.ratio
         sent.cycle = max(reading.copy.cycle, sent.folder.load().cycle) + 1
-        sent.lineage = lineage
 
     def _timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """Note what goes into reading, and what into sending."""
@@ -196,15 +237,15 @@ class _Cycle:
             yield chunk
             self.work = replace(self.work, sending=self.work.sending + time.monotonic() - read_at)
 
-    def _end_unit(self, unit: Unit, sent: list[_Sent]) -> None:
-        consistent, how = unit.verdict()
-        cycle = max(each.cycle for each in sent)
+    def _end_unit(self, going: _Going) -> None:
+        consistent, how = going.begun.told()
+        cycle = max(each.cycle for each in going.sent)
         items = []
-        for each in sent:
+        for each in going.sent:
             each.cycle, each.consistent, each.how = cycle, consistent, how
             each.state = each.lineage.state(each.reading.size, cycle)
             items.append({"volume": self._session.position(each.reading.volume), "size": each.reading.size, "state": each.state})
-        self._wire.send("unit", volumes=items, cycle=cycle, read_started=unit.read_started, consistent=consistent, how=how)
+        self._wire.send("unit", volumes=items, cycle=cycle, read_started=going.begun.unit.read_started, consistent=consistent, how=how)
 
     def commit(self) -> Results:
         """Let the target apply what is complete, all of it or nothing."""
@@ -217,67 +258,37 @@ class _Cycle:
         applied = self._session.inbox.receive("applied").seconds("applied_at")
         with self._job.locked() as holding:
             epoch = last_owned(holding.record)
-            parallel.each(lambda sent: _confirm(sent, applied, epoch), waiting)
+            newer = [(sent, state) for sent in waiting if sent.cycle > (state := source_state(sent.folder)).cycle]
+            together(steps for sent, state in newer for steps in _confirming(sent, state, applied, epoch))
+            parallel.each(lambda each: each[0].reading.keep_mark(), newer)
         self.work = replace(self.work, applying=self.work.applying + time.monotonic() - began)
         return [self._result(sent) for sent in waiting]
 
     def _remember(self, waiting: list[_Sent]) -> None:
         """Before the target can have applied them: a block that was sent but not noted would escape the proof."""
         with self._job.locked():
-            parallel.each(_note, [sent for sent in waiting if sent.touched])
+            together(filter(None, map(_noting, waiting)))
 
     def _result(self, sent: _Sent) -> dict[str, Any]:
-        if not self._job.compare:
-            return sent.result(sent.folder.load().compared, None)
-        return sent.result(compare.whole(self._session, sent.reading.volume, sent.cycle, sent.state), True)
+        return sent.result(compare.whole(self._session, sent.reading.volume, sent.cycle, sent.state) if self._job.compare else None)
 
     def close(self) -> None:
-        for held in self._held:
-            held.close()
+        for begun in self._begun:
+            begun.close()
         for reading in self._readings:
             reading.close()
 
 
-class _Held:
-    """What was read of a volume while its services were held, in a file without a name."""
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self._file = tempfile.TemporaryFile(dir=reading.folder.path)  # noqa: SIM115 - closed with the cycle
-        self._spool = Spool.unnamed(self._file.fileno())
-        self.nbytes = 0  # of blocks
-
-    def fill(self, workers: ThreadPoolExecutor) -> None:
-        """Read the volume; while this goes on its services wait."""
-        for chunk in self._reading.chunks(workers):
-            self._spool.add(0, [(run, digests, content) for run, content, digests in chunk.runs], chunk.zeros)
-            self.nbytes += sum(len(content) for _, content, _ in chunk.runs)
-
-    def chunks(self) -> Generator[Chunk, None, None]:
-        for entry in self._spool.entries():
-            if entry.nbytes:
-                yield Chunk([entry.run], b"", [(entry.run, os.pread(self._file.fileno(), entry.nbytes, entry.at), entry.digests)])
-            else:
-                yield Chunk([entry.run], b"", [], [entry.run])
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _note(sent: _Sent) -> None:
+def _noting(sent: _Sent) -> Steps[None] | None:
     state = source_state(sent.folder)
     noted = blocks.coarse(blocks.joined(state.sent, sent.touched), MAX_NOTED)
-    if noted != state.sent:
-        sent.folder.save(replace(state, sent=noted))
+    return sent.folder.saving(replace(state, sent=noted)) if noted != state.sent else None
 
 
-def _confirm(sent: _Sent, applied: float, epoch: int) -> None:
-    state = source_state(sent.folder)
-    if sent.cycle <= state.cycle:
-        return
+def _confirming(sent: _Sent, state: VolumeState, applied: float, epoch: int) -> list[Steps[None]]:
     started = sent.unit.read_started if sent.consistent else state.read_started
     known: dict[str, Any] = {"cycle": sent.cycle, "confirmed": sent.cycle, "applied_at": applied, "read_started": started}
     if sent.reading.copy.uncompared:
         known |= {"compared": None, "sent": []}
-    with Beside(lambda: sent.reading.confirmed(sent.cycle, sent.state, epoch)):
-        sent.folder.save(replace(state, **known, consistent=sent.consistent, how=sent.how))
+    fresh = replace(state, **known, consistent=sent.consistent, how=sent.how)
+    return [sent.reading.confirming(sent.cycle, sent.state, epoch), sent.folder.saving(fresh)]

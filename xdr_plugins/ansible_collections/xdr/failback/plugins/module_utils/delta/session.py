@@ -13,11 +13,13 @@ from ..errors import XdrError
 from ..site import VolumeOnHost
 from ..transfer import Job
 from . import blocks, hashes, packing
-from .inbox import Digests, Inbox
+from .blocks import Range
+from .inbox import Answers, Digests, Inbox
 from .manifest import Manifest
+from .pages import Probe
 from .reading import Copy
 from .state import VolumeFolder
-from .wire import VERSION, Frame, Wire
+from .wire import VERSION, Frame, Wire, broken, packed
 
 _UNTOLD = 1 << 58  # blocks; how many digests come is said in the answer before them
 SILENCE = 120.0  # seconds without a frame from the target; it sends one every 5 s while it works
@@ -28,8 +30,10 @@ class Session:
 
     def __init__(self, job: Job, volumes: list[VolumeOnHost], wire: Wire, digest: str, compression: str) -> None:
         self.job, self.volumes, self.wire, self.digest, self.compression = job, volumes, wire, digest, compression
-        self.inbox = Inbox(wire, {"digests": self._put})
+        self.inbox = Inbox(wire, {"digests": self._put, "pages": self._put_pages})
         self._digests: dict[int, Digests] = {}
+        self.probe = Probe()
+        self._pages = [Answers(lambda: self.inbox) for _ in volumes]
 
     def folder(self, volume: VolumeOnHost) -> VolumeFolder:
         return VolumeFolder(self.job.state_dir, self.job.plan.plan, volume)
@@ -57,6 +61,15 @@ class Session:
         self.wire.send(kind, *payload, volume=self.position(volume), **fields)
         return digests
 
+    def ask_pages(self, position: int, of: list[Range]) -> int:
+        """Ask for the digests of the pages of some blocks, return the bytes that this took. See ``pages``."""
+        self._pages[position].expect()
+        return self.wire.send("pages", packed(of), volume=position)
+
+    def pages(self, position: int) -> Frame:
+        """The answer to the oldest question that has none yet."""
+        return self._pages[position].next()
+
     def _expect(self, position: int, total: int) -> Digests:
         if position in self._digests:
             self._digests[position].close()
@@ -67,8 +80,14 @@ class Session:
     def _put(self, frame: Frame) -> None:
         position = frame.number("volume")
         if position not in self._digests:
-            raise XdrError("digests of a volume that is not in this session", where=self.wire.peer, code="protocol")
+            raise broken("digests of a volume that is not in this session", self.wire.peer)
         self._digests[position].put(frame)
+
+    def _put_pages(self, frame: Frame) -> None:
+        position = frame.number("volume")
+        if position >= len(self._pages):
+            raise broken("pages of a volume that is not in this session", self.wire.peer)
+        self._pages[position].put(frame)
 
     def close(self) -> None:
         for digests in self._digests.values():

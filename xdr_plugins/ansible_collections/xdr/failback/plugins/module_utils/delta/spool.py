@@ -16,7 +16,7 @@ import json
 import os
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -96,6 +96,10 @@ class Spool:
     def span(self, volume: int) -> Span:
         """Empty for a volume without entries."""
         return EVERYWHERE if self._resumed else self._spans.get(volume, (self._size, self._size))
+
+    def holds_others(self, but: Collection[int]) -> bool:
+        """Whether there may be entries of volumes besides these."""
+        return self._resumed or not self._spans.keys() <= set(but)
 
     def _write_header(self, document: dict[str, Any]) -> None:
         text = json.dumps(document).encode()

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..durable import read_json, write_json
+from .. import slots
+from ..durable import Steps, together
 from ..errors import XdrError
 from ..site import VolumeOnHost, checked_name, plan_dir
 from .blocks import Range
@@ -41,6 +42,9 @@ class VolumeState:
         return replace(self, role=role, compared=None, sent=[], confirmed=0, generation=self.generation + 1)
 
 
+_FIELDS = frozenset(each.name for each in fields(VolumeState))
+
+
 class VolumeFolder:
     """The files of one volume's replication."""
 
@@ -58,19 +62,22 @@ class VolumeFolder:
 
     def load(self) -> VolumeState:
         path = self.path / "replication.json"
-        document = read_json(path)
+        document = slots.read(path)
         if document is None:
             return VolumeState()
         try:
-            known = {each.name for each in fields(VolumeState)}
             sent = [(int(start), int(number)) for start, number in document.get("sent", [])]
-            return VolumeState(**{**{key: value for key, value in document.items() if key in known}, "sent": sent})
+            return VolumeState(**{**{key: value for key, value in document.items() if key in _FIELDS}, "sent": sent})
         except (TypeError, ValueError, AttributeError) as error:
             raise XdrError(f"not the state of a volume ({error})", where=str(path), todo="Restore it from its site's backup") from error
 
     def save(self, state: VolumeState) -> None:
         """The caller holds the plan's lock."""
-        write_json(self.path / "replication.json", {"volume": self.volume.name, **asdict(state)})
+        together([self.saving(state)])
+
+    def saving(self, state: VolumeState) -> Steps[None]:
+        """``save``, to be done together with others."""
+        return slots.writing(self.path / "replication.json", {"volume": self.volume.name, **vars(state)})
 
     def mark_restoring(self, point: str) -> None:
         """From here on the volume is no consistent state until the restore is done."""

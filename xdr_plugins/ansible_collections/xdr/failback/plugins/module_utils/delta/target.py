@@ -37,6 +37,7 @@ class Target:
     streamed: bool = True
     kept: bool = False
     why: str = ""
+    identity: identity.Identity | None = None  # of the copy as it was found, where nobody wrote to it since its digests were kept
     resumed: Overlay | None = None  # what the spool of a session that was cut off holds of it
 
     def __post_init__(self) -> None:
@@ -62,7 +63,7 @@ class Target:
         if isinstance(found, Unknown):
             self.why, self.state = found.why, lineage.unheard_of()
         else:
-            self.base, self.kept = found.header.state, True
+            self.base, self.kept, self.identity = found.header.state, True, found.header.identity
             self.streamed = self.base != theirs or self.resumed is not None
             self.state = lineage.unheard_of() if self.streamed else self.base
             self.why = "" if self.base == theirs else "the source's digests are of another state"

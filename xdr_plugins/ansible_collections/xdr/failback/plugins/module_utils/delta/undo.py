@@ -19,11 +19,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..durable import fsync_folder, is_unlocked, read_json, write_json
+from .. import slots
+from ..durable import Steps, fsync_folder, is_unlocked, opened_folder, together
 from ..errors import XdrError
 from ..site import checked_name
 from . import blocks
-from .beside import Beside
 from .hashes import DIGEST, NULL, Hash, function
 from .manifest import Draft, Header, Manifest
 from .scanning import look
@@ -140,47 +140,51 @@ class RecoveryPoint:
 
     def take(self, segment: Segment) -> None:
         """Add a segment's blocks, durably. Raises OSError (disk full) with the log as it was."""
+        together([self.taking(segment)])
+
+    def taking(self, segment: Segment) -> Steps[None]:
+        """``take``, to be done together with others."""
         if self.folder.exists() and not (self.folder / "meta.json").exists():  # left of one that was not removed to the end
             shutil.rmtree(self.folder)
         if not segment.numbers:
-            self.save()
+            yield from self._saving()
         elif self.segments and segment.nbytes < max(_SMALL, self.log_bytes // _PART):
-            self._append(segment)
+            yield from self._appending(segment)
         else:
-            self._adopt(segment)
+            yield from self._adopting(segment)
 
-    def _adopt(self, segment: Segment) -> None:
+    def _adopting(self, segment: Segment) -> Steps[None]:
         name = f"log-{len(self.segments) + 1}"
         self.folder.mkdir(exist_ok=True)
         segment.path.replace(self.folder / name)
         try:
-            self._flush(segment.fd, segment.numbers)
+            yield from self._flushing(segment.fd, segment.numbers)
         except OSError:
             (self.folder / name).unlink()
             raise
-        self._set([*self.segments, (name, segment.nbytes)], self.blocks + len(segment.numbers))
+        yield from self._setting([*self.segments, (name, segment.nbytes)], self.blocks + len(segment.numbers))
 
-    def _append(self, segment: Segment) -> None:
+    def _appending(self, segment: Segment) -> Steps[None]:
         *before, (name, end) = self.segments
         log = os.open(self.folder / name, os.O_RDWR | os.O_CLOEXEC)
         try:
             for at in range(0, segment.nbytes, _AT_ONCE):
                 blocks.write(log, end + at, os.pread(segment.fd, min(_AT_ONCE, segment.nbytes - at), at))
-            self._flush(log, segment.numbers)
+            yield from self._flushing(log, segment.numbers)
         except OSError:
             os.ftruncate(log, end)
             raise
         finally:
             os.close(log)
-        self._set([*before, (name, end + segment.nbytes)], self.blocks + len(segment.numbers))
+        yield from self._setting([*before, (name, end + segment.nbytes)], self.blocks + len(segment.numbers))
 
-    def _flush(self, log: int, numbers: array[int]) -> None:
+    def _flushing(self, log: int, numbers: array[int]) -> Steps[None]:
         """A segment's content and name, and the index: durable together, for the disk is waited for only once then."""
         index = os.open(self.folder / "index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             blocks.write(index, self.blocks * 8, numbers.tobytes())
-            with Beside(lambda: os.fdatasync(index)), Beside(lambda: fsync_folder(self.folder)):
-                os.fdatasync(log)
+            with opened_folder(self.folder) as folder:
+                yield [(os.fdatasync, log), (os.fdatasync, index), (os.fsync, folder)]
         finally:
             os.close(index)
 
@@ -197,24 +201,28 @@ class RecoveryPoint:
     def empty(self) -> None:
         """Forget the blocks: the volume is at this point again."""
         gone = self.segments
-        self._set([], 0)
+        together([self._setting([], 0)])
         for name, _ in gone:
             (self.folder / name).unlink(missing_ok=True)
 
-    def _set(self, segments: list[tuple[str, int]], number: int) -> None:
+    def _setting(self, segments: list[tuple[str, int]], number: int) -> Steps[None]:
         log_bytes = sum(nbytes for _, nbytes in segments)
         if log_bytes != self.log_bytes:
             self._saved = False
             self._meta = {**self._meta, "segments": segments, "log_bytes": log_bytes, "blocks": number}
-        self.save()
+        yield from self._saving()
 
     def save(self) -> None:
         """Durably, if it is not as it is here."""
+        together([self._saving()])
+
+    def _saving(self) -> Steps[None]:
         if not self._saved:
             new = not (self.folder / "meta.json").exists()
-            write_json(self.folder / "meta.json", self._meta)
+            yield from slots.writing(self.folder / "meta.json", self._meta)
             if new:
-                fsync_folder(self.folder.parent)
+                with opened_folder(self.folder.parent) as fd:
+                    yield [(os.fsync, fd)]
             self._saved = True
 
     def clear_leftovers(self) -> None:
@@ -252,7 +260,7 @@ def points(undo: Path) -> list[RecoveryPoint]:
     """The chain, oldest first. Needs no lock: what is half made or half removed is no point, and is left alone."""
     if not undo.is_dir():
         return []
-    metas = ((folder, read_json(folder / "meta.json")) for folder in undo.iterdir() if not folder.name.startswith(PREFIX))
+    metas = ((folder, slots.read(folder / "meta.json")) for folder in undo.iterdir() if not folder.name.startswith(PREFIX))
     return sorted((_loaded(folder, meta) for folder, meta in metas if meta is not None), key=lambda point: point.number)
 
 

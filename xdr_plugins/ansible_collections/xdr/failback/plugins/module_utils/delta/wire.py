@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Callable
 from ..errors import NotReached, Refused, XdrError
 from .blocks import Content, Range
 
-VERSION = 2
+VERSION = 3
 MAX_HEADER = 1 << 20
 MAX_PAYLOAD = (4 << 20) + (64 << 10)  # a chunk of blocks and what says which they are
 MAX_RANGES = 200_000
