@@ -52,6 +52,10 @@ ACTIONS = {
         Action("failover", "failover.yml", "Run the plan on the DR site."),
         Action("reprotect", "reprotect.yml", "Protect the primary site from the DR site."),
         Action("rollback", "rollback.yml", "Undo a failback that has begun; services up on the DR site."),
+        Action(
+            "resolve", "resolve.yml", "Resolve a split brain: keep one side; the other's volumes are kept as recovery point split-brain."
+        ),
+        Action("vouch", "vouch.yml", "Let a witness speak again whose record was put back from a backup or lost."),
         Action("status", "status.yml", "Read the state of a plan.", exclusive=False),
         Action("site-test", "site_test.yml", "Test the connectivity and health of every site.", exclusive=False),
     )
@@ -73,14 +77,36 @@ def recovery_point(name: str) -> str:
         raise XdrError(error.what, todo="xdr status lists them", code="usage") from None
 
 
-def request(action: str, plan: str, inventory: Path, *, attestation: str = "", point: str = "", check: bool = False) -> RunRequest:
-    """The launch of an action. A check run changes nothing and shows the differences."""
+def side(name: str) -> str:
+    """A site's role in the plan, as it may go to Ansible. Raises XdrError, code usage."""
+    if name not in ("primary", "dr"):
+        raise XdrError(f"{name!r} is no side of a plan", todo="It is primary or dr", code="usage")
+    return name
+
+
+def request(
+    action: str,
+    plan: str,
+    inventory: Path,
+    *,
+    attestation: str = "",
+    point: str = "",
+    reason: str = "",
+    by: str = "",
+    keep: str = "",
+    check: bool = False,
+) -> RunRequest:
+    """The launch of an action. A check run changes nothing and shows the differences. ``by``: who gives the reason."""
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
         variables["xdr_attestation"] = attested(attestation)
     if point:
         variables["xdr_recovery_point"] = recovery_point(point)
+    if reason:
+        variables |= {"xdr_reason": attested(reason, "a reason"), "xdr_by": attested(by, "a name")}
+    if keep:
+        variables["xdr_keep"] = side(keep)
     return RunRequest(
         action=action,
         plan=plan or ALL_PLANS,
@@ -114,6 +140,8 @@ def asked(
     origin: str,
     attestation: str = "",
     point: str = "",
+    reason: str = "",
+    keep: str = "",
     check: bool = False,
     window: Window | None = None,
     answer: Mapping[str, Any] | None = None,
@@ -127,6 +155,10 @@ def asked(
     arguments: dict[str, Any] = {"attestation": attested(attestation)} if attestation else {}
     if point:
         arguments["recovery_point"] = recovery_point(point)
+    if reason:
+        arguments["reason"] = attested(reason, "a reason")
+    if keep:
+        arguments["keep"] = side(keep)
     if window:
         arguments["window"] = window.to_json()
     if answer:

@@ -20,7 +20,7 @@ TITLES = {
     PROTECTION: "The DR site protects the plan again",
     DOCUMENTED: "The incident is documented",
 }
-AWAY = ("failover.yml", "rollback.yml")  # what a failback showed before one of these is not so any more
+AWAY = ("failover.yml", "rollback.yml", "resolve.yml")  # what a failback showed before one of these is not so any more
 
 
 @dataclass(frozen=True)

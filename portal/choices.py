@@ -7,13 +7,14 @@ Pure: it looks at what was last seen of the plan and at its active run. The run'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.gate import Decision, decide
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import State, View
+from ansible_collections.xdr.failback.plugins.plugin_utils.witness import vouched_for
 
 from . import units
 from .actions import ACTIONS
@@ -32,10 +33,16 @@ TITLES = {
     "verify-primary": "Verify primary",
     "replicate": "Replicate now",
     "failover": "Failover",
+    "resolve": "Resolve the split brain",
+    "vouch": "Vouch for the witness",
 }
 WAY_HOME = ("reverse-replication", "failback", "rollback", "reprotect")
-NEEDS = {action: Role.dr_admin if action == "failover" else Role.operator for action in TITLES}
+NEEDS = {action: Role.dr_admin if action in ("failover", "resolve", "vouch") else Role.operator for action in TITLES}
 INTERRUPTS = ("failback", "failover", "rollback")  # services stop or move: a person is asked once more
+PLIGHTS: Mapping[str, Callable[[View], bool]] = {
+    "resolve": lambda view: bool(view.split) or (view.run is not None and view.run["action"] == "resolve"),
+    "vouch": lambda view: bool(view.mute),
+}
 UNSEEN = "Nothing is known of the plan yet: the worker has not been able to look at it"
 FIRST = ("start", "verify-primary")  # what needs no knowledge of the plan
 
@@ -51,6 +58,9 @@ class Choice:
     warning: str = ""
     message_to: str = ""
     attest: bool = False  # it needs a person's word that the primary site is off
+    reason: bool = False  # it needs a person's reason
+    keeps: tuple[str, ...] = ()  # the sides of which a person chooses one
+    leased: bool = False  # or that the site's ownership leases have run out
 
     @property
     def title(self) -> str:
@@ -99,9 +109,9 @@ def seen(document: Mapping[str, Any] | None) -> View | None:
 
 
 def choices(plan: Plan, document: Mapping[str, Any] | None, active: Active | None, role: Role) -> list[Choice]:
-    """Every action on the plan, in the order of the page."""
+    """Every action on the plan, in the order of the page; what only a plight asks for, only in it."""
     now = Situation(plan, seen(document), _reads(plan, document or {}), active, role)
-    return [_choice(action, now) for action in TITLES]
+    return [_choice(action, now) for action in TITLES if action not in PLIGHTS or (now.view and PLIGHTS[action](now.view))]
 
 
 def _reads(plan: Plan, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -116,6 +126,7 @@ def _choice(action: str, now: Situation) -> Choice:
     if back and now.active:
         return _message(now.active.run, now)
     state, warning = _state(action, now)
+    keeps = _keeps(now) if action == "resolve" else ()
     role = _role(action, now.role)
     return Choice(
         action,
@@ -124,6 +135,9 @@ def _choice(action: str, now: Situation) -> Choice:
         check_refused=role or state,
         warning=warning,
         attest=action == "failover" and now.primary_is_silent and not state,
+        keeps=keeps,
+        reason=action == "vouch" and now.view is not None and not vouched_for(now.view.vouchers),
+        leased=bool(now.plan["ownership"]["lease"]),
     )
 
 
@@ -166,7 +180,15 @@ def _state(action: str, now: Situation) -> tuple[str, str]:
 def _decision(action: str, now: Situation, view: View) -> Decision:
     """Raises XdrError as the gate does."""
     options = {"attestation": "asked for"} if now.primary_is_silent else {}
+    options |= {"reason": "asked for", "keep": _keeps(now)[0]} if action in PLIGHTS else {}
     return decide(action.replace("-", "_"), now.plan, view, now.reads, options)
+
+
+def _keeps(now: Situation) -> tuple[str, ...]:
+    """The sides that may be kept: of a resolution that has begun, not the one that was given up."""
+    given_up = now.view.split["given_up"] if now.view and now.view.split else None
+    settled = now.view.owner if now.view else None
+    return (settled,) if settled else tuple(side for side in now.plan["sites"] if side != given_up)
 
 
 def _sentence(text: str) -> str:
@@ -205,6 +227,13 @@ def _told(action: str, now: Situation) -> str:
             return f"Checks that {primary} can take the plan back; changes nothing."
         case "replicate":
             return _replicate(now)
+        case "resolve":
+            return (
+                "Stops the services of the other side, keeps its volumes as recovery point split-brain, "
+                "gives the kept side an epoch above both and leads the clients to it."
+            )
+        case "vouch":
+            return _vouch(now)
         case _:
             return _failover(now)
 
@@ -237,6 +266,13 @@ def _failover(now: Situation) -> str:
     return f"Downtime: a planned move from {primary} to {dr} with a last sync; nothing is lost."
 
 
+def _vouch(now: Situation) -> str:
+    rest = "no service is stopped or moved."
+    if now.view and vouched_for(now.view.vouchers):
+        return f"Lets it learn the newest epoch and its owner from both sites, as any run would; {rest}"
+    return f"Lets it believe the one site that answers. The other may own a newer epoch: then both may come to run; {rest}"
+
+
 _NEXT = {
     State.ACTIVE: "The plan runs in {primary} and is protected by {dr}. Nothing to do.",
     State.FAILED_OVER: "The services run in {dr}. When {primary} is back: Reverse Replication.",
@@ -248,7 +284,7 @@ _NEXT = {
     State.REPROTECTING: "The services run in {primary}. If no run is active: Reprotect goes on.",
     State.UNPROTECTED: "The services are not protected. For a new plan Start, then Reprotect.",
     State.HALTED: "The move has halted, and asks: retry, skip or abort.",
-    State.SPLIT_BRAIN: "Both sites own the plan. Start nothing: a person must decide which site's data counts.",
+    State.SPLIT_BRAIN: "Both sites went on by themselves. Start nothing: a dr-admin decides which side is kept (Resolve the split brain).",
     State.NO_OWNER: "No site owns the plan, and none may start it. Bring the silent site back, or attest that it is off.",
 }
 

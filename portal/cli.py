@@ -95,7 +95,8 @@ def plan_show(name: PlanName, inventory: Inventory = DEFAULT_INVENTORY, as_json:
     if as_json:
         render.show_json(found)
     else:
-        render.show(plan_view.render(found, status.proof(following.last_seen(name, inventory))))
+        seen = following.last_seen(name, inventory)
+        render.show(plan_view.render(found, status.proof(seen), seen.get("split")))
 
 
 # -- site ------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def _run(
     as_json: bool,
     attestation: str = "",
     point: str = "",
+    reason: str = "",
+    keep: str = "",
     until: str = "",
     answer: Mapping[str, Any] | None = None,
 ) -> None:
@@ -68,7 +70,8 @@ def _run(
         known_plan(plan, inventory)
         window = _window(action, plan, until, inventory) if until else None
         mine = {"by": following.me(), "origin": "command line"}
-        wanted = asked(action, plan, **mine, attestation=attestation, point=point, check=check, window=window, answer=answer)
+        typed = {"attestation": attestation, "point": point, "reason": reason, "keep": keep}
+        wanted = asked(action, plan, **mine, **typed, check=check, window=window, answer=answer)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -109,7 +112,7 @@ def _command(action: Action) -> Callable[..., None]:
 
 
 for _action in ACTIONS.values():
-    if _action.name not in ("failback", "failover", "status", "site-test"):
+    if _action.name not in ("failback", "failover", "resolve", "vouch", "status", "site-test"):
         app.command(_action.name, help=_action.help)(_command(_action))
 
 
@@ -136,6 +139,36 @@ def run_failover(
     as_json: Json = False,
 ) -> None:
     _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, attestation=attestation, point=point)
+
+
+@app.command("resolve", help=ACTIONS["resolve"].help)
+def run_resolve(
+    plan: PlanName,
+    keep: Annotated[str, typer.Option("--keep", metavar="primary|dr", help="The side whose data and services go on.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why this side. It is kept for good.")],
+    confirm: Annotated[str, typer.Option("--confirm", metavar="PLAN", help="The plan's name once more: the other side is stopped.")] = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    check: Check = False,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    if confirm != plan and not check:
+        raise XdrError(f"resolve stops one side of plan {plan}", todo=f"Confirm it: --confirm {plan}", code="usage")
+    _run("resolve", plan, inventory, check=check, follow=follow, as_json=as_json, reason=reason, keep=keep)
+
+
+@app.command("vouch", help=ACTIONS["vouch"].help)
+def run_vouch(
+    plan: PlanName,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="With one site silent, why the other's word is enough. It is kept for good.")
+    ] = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    check: Check = False,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    _run("vouch", plan, inventory, check=check, follow=follow, as_json=as_json, reason=reason)
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as xdr run list shows it.")]

@@ -32,7 +32,22 @@ Event = dict[str, Any]
 Listener = Callable[[Event], None]
 
 KEPT = (
-    *("msg", "rc", "diff", "xdr_code", "xdr_where", "xdr_todo", "xdr_view", "proceed", "reason", "state", "owner", "epoch", "attempt"),
+    *(
+        "msg",
+        "rc",
+        "diff",
+        "xdr_code",
+        "xdr_where",
+        "xdr_todo",
+        "xdr_view",
+        "proceed",
+        "reason",
+        "proof",
+        "state",
+        "owner",
+        "epoch",
+        "attempt",
+    ),
     *("record", "health", "reasons", "capacity", "bytes_sent"),
 )
 LONGEST = 4000  # characters of one text

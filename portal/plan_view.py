@@ -105,15 +105,25 @@ def _proof(source_check: float) -> str:
     return f"the downtime reads back what was sent since the full compare, and {whole}; without a full compare both ends whole"
 
 
+def _lease(terms: Mapping[str, Any] | None) -> str:
+    if not terms:
+        return "lease off: a failover of a site that does not answer needs an attestation"
+    renewed = f"renewed every {units.seconds(terms['loop_wait'])}, each time within {units.seconds(terms['retry_timeout'])}"
+    return f"lease of {units.seconds(terms['ttl'])}, {renewed}; when it has run out a failover needs no attestation"
+
+
 def _volume(volume: Mapping[str, Any]) -> str:
     kind = volume["tracker"]["kind"]
     return volume["name"] if kind == "auto" else f"{volume['name']} ({kind})"
 
 
-def render(plan: Plan, seen: str = "") -> RenderableType:
-    """``seen``: what the worker last found out about its full compare."""
+def render(plan: Plan, seen: str = "", split: Mapping[str, Any] | None = None) -> RenderableType:
+    """``seen``: what the worker last found out about its full compare; ``split``: about a split brain (portal/split_view.py)."""
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
+
+    from . import split_view
 
     facts = Table.grid(padding=(0, 2))
     replication, failback = plan["replication"], plan["failback"]
@@ -125,8 +135,11 @@ def render(plan: Plan, seen: str = "") -> RenderableType:
     facts.add_row("", ", ".join(_bandwidth(replication)))
     facts.add_row("failback", f"failed health checks: {failback['on_failed_health']}, deadline {units.seconds(failback['deadline'])}")
     facts.add_row("", _proof(failback["source_check"]))
+    facts.add_row("ownership", _lease(plan["ownership"]["lease"]))
     if seen:
         facts.add_row("full compare", seen)
+    for name, value in split_view.facts(split, site_names(plan)) if split else ():
+        facts.add_row(f"[red]split brain[/] {name.strip()}", escape(value))
     order = Table(box=None, padding=(0, 2), header_style="dim")
     for title in ("starts", "group", "resource", "hosts", "driver", "volumes"):
         order.add_column(title)

@@ -145,7 +145,11 @@ def _costs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _run(run: Run) -> dict[str, Any]:
     names = ("id", "action", "check", "requested_by", "origin", "requested_at", "ended_at", "exit_code", "error")
-    return {**{name: getattr(run, name) for name in names}, "attestation": run.arguments.get("attestation", "")}
+    return {
+        **{name: getattr(run, name) for name in names},
+        "attestation": run.arguments.get("attestation", ""),
+        "proof": (run.result or {}).get("proof", ""),
+    }
 
 
 def _skipped(runs: Sequence[Run]) -> list[dict[str, Any]]:

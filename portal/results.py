@@ -11,7 +11,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 
 from .events import Event
 
-EXIT_CODES = {"gate_refused": 10, "run_active": 11, "wrong_state": 12, "not_reached": 4, "usage": 5, "plan_invalid": 4}
+EXIT_CODES = {"gate_refused": 10, "witness_mute": 10, "run_active": 11, "wrong_state": 12, "not_reached": 4, "usage": 5, "plan_invalid": 4}
 FAILED = 2
 _PLAYBOOK_CODES = (1, 2, 4, 5)  # ansible-playbook's own: error, hosts failed, unreachable or unparsable, bad options
 ON_FROM_THERE = (
@@ -77,6 +77,7 @@ class RunResult:
     view: dict[str, Any] | None = None
     state: str = ""
     reason: str = ""  # why there was nothing to do
+    proof: str = ""  # of a failover that nobody attested: that the ownership leases had run out
     achieved: dict[str, Any] | None = None
     killed: bool = False  # ansible-playbook died by a signal that its launcher did not send
 
@@ -115,6 +116,7 @@ class Collector:
         self.view: dict[str, Any] | None = None
         self.state = ""
         self.reason = ""
+        self.proof = ""
         self.changed = 0
         self._dark: set[str] | None = None  # hosts that were unreachable and not allowed to be
 
@@ -143,6 +145,7 @@ class Collector:
             self.view = event["xdr_view"]
             self.state = event["xdr_view"]["state"]
             self.reason = str(event.get("reason") or "") if event.get("proceed") is False else ""
+            self.proof = str(event.get("proof") or self.proof)
         elif isinstance(event.get("record"), dict) and event["module"].endswith(".xdr_ownership"):
             self.state = event["record"].get("status") or self.state
 
@@ -182,6 +185,7 @@ class Collector:
             view=self.view,
             state=self.state,
             reason=self.reason,
+            proof=self.proof,
             killed=died_by_signal(rc) and not stopped,
         )
 

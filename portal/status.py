@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import units
+from . import split_view, units
 from .actions import execute, request
 from .run_view import asks
 
@@ -72,11 +73,19 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
     owner = one["owner"]
     yield "owner", (f"{owner} ({names[owner]})" if owner in names else owner or "nobody") + f", epoch {one['epoch']}"
     yield "since", units.since(one.get("since"))
+    if one.get("split"):
+        yield from split_view.facts(one["split"], names or {role: role for role in split_view.SIDES})
+        yield "resolve", f"xdr run resolve {one['plan']} --keep primary|dr --reason TEXT --confirm {one['plan']}"
+    for host, points in split_view.kept(one["volumes"]).items():
+        yield "kept", f"what was given up on {host} in a split brain: recovery point {', '.join(points)}, until somebody drops it"
+    if one.get("mute"):
+        yield "witness", f"mute: {one['mute']}. Any run that reads both sites lets it speak, or: xdr run vouch {one['plan']}"
     yield "replication_lag", f"{units.size(one['replication_lag'])}, last consistent point {_age(one['replication_lag_age'])}"
     if proof(one):
         yield "full compare", proof(one)
     if one.get("question"):
         yield from asks(one["question"])
+    yield from (("lease", f"{host}: {text}") for host, text in leases(one))
     run = one.get("run")
     if run:
         yield "run", f"{run['id']} ({run['action']}) has begun and not ended: {', '.join(run['phases']) or 'no phase yet'}"
@@ -86,6 +95,18 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
         yield "unreachable", ", ".join(one["unreachable"])
     for host, missing in lacking(one["volumes"]).items():
         yield "slower", f"{host} lacks {' and '.join(missing)}: {INSTALL}"
+
+
+def leases(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of a plan with ownership leases, each host that has been granted one and until when, or how it is that there is none."""
+    if "leases" not in document:
+        return []
+    rows = [(str(row["host"]), f"epoch {row['epoch']}, {_until(float(row['until']))}") for row in document["leases"]]
+    return rows or [("none", "the witness has not granted one yet, or does not answer")]
+
+
+def _until(at: float) -> str:
+    return f"until {units.since(at)} unless it is renewed" if at > time.time() else f"has run out, {units.since(at)}"
 
 
 def lacking(volumes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 
-from .. import choices, status, units
+from .. import choices, split_view, status, units
 from ..choices import Active, Choice
 from ..plan_view import site_names
 from ..question import Question, question
@@ -93,6 +93,20 @@ class PlanFacts:
         return "" if self.view is None or self.state != self.view.state or "bytes behind" in self.view.why else self.view.why
 
     @property
+    def split_common(self) -> str:
+        """The last epoch on which the sides of a split brain agree."""
+        return split_view.common(self.view.split, self.sites) if self.view and self.view.split else ""
+
+    @property
+    def split_sides(self) -> list[split_view.Side]:
+        return split_view.sides(self.view.split, self.sites) if self.view and self.view.split else []
+
+    @property
+    def kept_sides(self) -> dict[str, list[str]]:
+        """Host → the recovery points that keep what was given up in a split brain."""
+        return split_view.kept(self.document.get("volumes") or [])
+
+    @property
     def old(self) -> bool:
         """A plan is not looked at while a run of it is active."""
         return self.active is None and self.seen is not None and time.time() - self.seen.at > OLD
@@ -101,6 +115,10 @@ class PlanFacts:
     def proof(self) -> str:
         """What a failback from here compares in its downtime; empty where none is next."""
         return status.proof({**self.document, "state": self.state}) if self.view else ""
+
+    @property
+    def leases(self) -> list[tuple[str, str]]:
+        return status.leases(self.document)
 
     @property
     def sites(self) -> dict[str, str]:

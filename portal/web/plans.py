@@ -68,12 +68,26 @@ def _refuse(visit: Visit, facts: PlanFacts, choice: Choice, refusal: str, status
 def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
     """The run with what was typed and chosen for it. Raises XdrError: usage, gate_refused."""
     word = " ".join(visit.form.get("attestation", "").split()) if choice.attest else ""
-    if choice.attest and not word:
+    if choice.attest and not choice.leased and not word:
         raise XdrError("Failover needs your word that the primary site is off: say who saw it, and how", code="usage")
+    keep = _kept(visit, facts, choice) if choice.keeps else ""
+    reason = " ".join(visit.form.get("reason", "").split()) if choice.reason or keep else ""
+    if (choice.reason or keep) and not reason:
+        raise XdrError(f"{choice.title} needs a reason: say who knows it, and how", code="usage")
     point = visit.form.get("recovery_point", "") if choice.action == FAILOVER else ""
     window = _window(visit, facts, choice)
-    typed: dict[str, Any] = {"attestation": word, "point": point, "window": window}
+    typed: dict[str, Any] = {"attestation": word, "point": point, "reason": reason, "keep": keep, "window": window}
     return asked(choice.action, facts.name, by=visit.user.name, origin=visit.origin, check=check, **typed)
+
+
+def _kept(visit: Visit, facts: PlanFacts, choice: Choice) -> str:
+    """The side that was chosen. Raises XdrError, code usage."""
+    keep = visit.form.get("keep", "")
+    if keep not in choice.keeps:
+        raise XdrError(f"{choice.title} needs your choice of the side that is kept", code="usage")
+    if visit.form.get("confirm", "").strip() != facts.name:
+        raise XdrError(f"{choice.title} stops one side: type the plan's name, {facts.name}, to confirm it", code="usage")
+    return keep
 
 
 def _window(visit: Visit, facts: PlanFacts, choice: Choice) -> Window | None:

@@ -46,8 +46,9 @@ def requested(run: Run, inventory: Path) -> RunRequest:
     """The launch of a run's playbook. Raises XdrError for an environment that is not there or has a plan that is invalid."""
     plan = "" if run.plan == actions.ALL_PLANS else run.plan
     found = plan_view.one_plan(plan, inventory) if plan else plan_view.all_plans(inventory)
-    attestation, point = (run.arguments.get(name, "") for name in ("attestation", "recovery_point"))
-    wanted = actions.request(run.action, plan, inventory, attestation=attestation, point=point, check=run.check)
+    attestation, point, reason, keep = (run.arguments.get(name, "") for name in ("attestation", "recovery_point", "reason", "keep"))
+    typed = {"attestation": attestation, "point": point, "reason": reason, "keep": keep, "by": run.requested_by}
+    wanted = actions.request(run.action, plan, inventory, **typed, check=run.check)
     return replace(wanted, downtime=found["failback"]["deadline"]) if run.action == FAILBACK and not run.check else wanted
 
 

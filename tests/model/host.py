@@ -12,12 +12,16 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from ansible_collections.xdr.failback.plugins.module_utils import attempt, guard, ownership
+from ansible_collections.xdr.failback.plugins.module_utils import attempt, guard, lease_grants, ownership
 from ansible_collections.xdr.failback.plugins.module_utils import record as records
-from ansible_collections.xdr.failback.plugins.module_utils.errors import Refused, XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused, XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.instances import moves
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record
+from ansible_collections.xdr.failback.plugins.module_utils.running import Running
+from ansible_collections.xdr.failback.plugins.module_utils.witness import check_speaks
 from ansible_collections.xdr.failback.plugins.modules import xdr_ownership
+
+from tests.model.world import NEVER_LEASED, RUN_OUT
 
 Pair = tuple[int, int]
 NOWHERE = Path("/nowhere")
@@ -55,7 +59,7 @@ class Hosts:
             self._done[key] = work()
         return self._done[key]
 
-    def ownership(self, number: int, arguments: str, pair: Pair, run_id: str, running: bool) -> Done:
+    def ownership(self, number: int, arguments: str, pair: Pair, run_id: str, running: bool, lease: int) -> Done:
         def work() -> Done:
             params = {**DEFAULTS, **json.loads(arguments)}
             request = xdr_ownership.request_of(params)
@@ -64,9 +68,10 @@ class Hosts:
                 pair,
                 lambda: ownership.perform(NOWHERE, "shop", pair, request, run_id=run_id, phase=params["phase"]),
                 running,
+                lease,
             )
 
-        return self._once(("ownership", number, arguments, pair, run_id, running), work)
+        return self._once(("ownership", number, arguments, pair, run_id, running, lease), work)
 
     def instances(self, number: int, arguments: str, pair: Pair, run_id: str) -> Done:
         """The beginning of a start or a stop, as the module xdr_instances does it, up to the request to the supervisor."""
@@ -103,6 +108,10 @@ class Hosts:
 
         def work() -> Done:
             try:
+                check_speaks(self.record[number], self.record[witness])
+            except NotReached:
+                return Done((), "not_reached")
+            try:
                 learnt = guard.learn(self.record[number], self.record[witness], 0.0)
             except Refused as refused:
                 return Done((), refused.code)
@@ -126,10 +135,10 @@ class Hosts:
 
         return bool(self._once(("may_ask", number), work))
 
-    def _saved(self, number: int, pair: Pair, work: Callable[[], Any], running: bool = False) -> Done:
+    def _saved(self, number: int, pair: Pair, work: Callable[[], Any], running: bool = False, lease: int = NEVER_LEASED) -> Done:
         disk = _Disk(self.record[number])
         code = ""
-        with _in_memory(disk, float(pair[1]), running):
+        with _in_memory(disk, float(pair[1]), running, lease):
             try:
                 work()
             except XdrError as error:
@@ -144,17 +153,19 @@ class _Disk:
     def load(self, *_: Any) -> Record:
         return self.saves[-1]
 
-    def save(self, _: Any, record: Record) -> None:
+    def save(self, _: Any, record: Record) -> Record:
         self.saves.append(record)
+        return record
 
 
 @contextlib.contextmanager
-def _in_memory(disk: _Disk, now: float, running: bool) -> Iterator[None]:
+def _in_memory(disk: _Disk, now: float, running: bool, lease: int) -> Iterator[None]:
     def nothing(*_: Any, **__: Any) -> Any:
         return contextlib.nullcontext()
 
     clock = SimpleNamespace(time=lambda: now)
-    plan = SimpleNamespace(plan="shop", host="", instances=["orders-db"], volumes={})
+    plan = SimpleNamespace(plan="shop", host="", instances=["orders-db"], volumes={}, lease={"hosts": ["fra"]})
+    grants = {} if lease == NEVER_LEASED else {"fra": SimpleNamespace(left=0.0 if lease == RUN_OUT else 1.0)}
     with contextlib.ExitStack() as stack:
         for module, name, fake in (
             (records, "load", disk.load),
@@ -163,7 +174,9 @@ def _in_memory(disk: _Disk, now: float, running: bool) -> Iterator[None]:
             (attempt, "load_plan", nothing),
             (attempt, "time", clock),
             (ownership, "load_plan", lambda *_: plan),
-            (ownership, "alive", lambda *_: [ownership.Running("orders-db", "process 1", True)] if running else []),
+            (lease_grants, "load_plan", lambda *_: plan),
+            (lease_grants, "read_grants", lambda *_: grants),
+            (ownership, "alive", lambda *_: [Running("orders-db", "process 1", True, 1, 0.0)] if running else []),
             (ownership, "scan", lambda _: SimpleNamespace(holders=[], unreadable=0)),
             (ownership, "time", clock),
             (moves, "time", clock),

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ansible_collections.xdr.failback.plugins.module_utils import seal
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery, state_machine
 
+from tests.model import leases
 from tests.model.course import MAY_FAIL, Course, Step
 from tests.model.host import Done, Hosts, blank
-from tests.model.world import ASKING, DR, HOSTS, NO_GUARD, NOBODY, PRIMARY, WITNESS, Ask, Host, Run, World
+from tests.model.world import ASKING, DR, HOSTS, NO_GUARD, NOBODY, PRIMARY, RUN_OUT, WITNESS, Ask, Host, Run, World
 from tests.support import world as sample
 
 PLAN: dict[str, Any] = {
@@ -25,14 +28,19 @@ PLAN: dict[str, Any] = {
 }
 NAMES = [sample.HOST[site] for site in HOSTS]
 ROWS = [{"volume": "orders", "role": "source", "lag_bytes": 0, "lag_age_s": 0.0, "compared": {"cycle": 1}, "size": 1}]
+RUNS = [{"name": "orders-db", "pid": 1, "since": 0.0}]
 ACTIONS = ("start", "reprotect", "failover", "reverse_replication", "failback", "rollback")
 SEEN = "power is off, seen by ann"
+WHY = "its orders were shipped"
+KEEPS = ("primary", "dr")
 
 
 class Bounds(NamedTuple):
     """``faults``: late, doubled and cut-short requests, deaths and cuts. ``starts``: runs. ``alive``: runs at the same time.
 
     ``true_attestation``: the primary stays off until the witness has the offer that follows from the attestation.
+    ``restored``: of faults, that the witness's record is put back as it was at home, before anything moved.
+    ``resolves``: a person resolves split brains, either way.
     """
 
     faults: int = 1
@@ -40,6 +48,9 @@ class Bounds(NamedTuple):
     alive: int = 2
     true_attestation: bool = True
     policy: str = "rollback"
+    restored: bool = False
+    resolves: bool = False
+    leases: bool = False  # of the primary site
 
 
 class Broken(Exception):  # noqa: N818  (a promise is)
@@ -54,6 +65,7 @@ class Machine:
         self.bounds = bounds
         self.plan = {**PLAN, "failback": {**PLAN["failback"], "on_failed_health": bounds.policy}}
         self.hosts = Hosts()
+        self.backup = NOBODY  # the number of the witness's record that a restore puts back
         self._facts: list[dict[str, Any]] = []
         self._facts_number: dict[str, int] = {}
         self._gates: dict[Any, int | None] = {}
@@ -65,9 +77,9 @@ class Machine:
         hosts = (Host(self.hosts.number(blank(site, name))) for site, name in zip(HOSTS, NAMES, strict=True))
         return World(tuple(hosts), starts=1000)  # type: ignore[arg-type]
 
-    def calm(self, world: World, action: str, attested: bool = False) -> World | None:
+    def calm(self, world: World, action: str, attested: bool = False, keep: str = "") -> World | None:
         """After the action, with nobody else at work and nothing going wrong; None where the gate refuses it."""
-        begun = self._begin(world, action, attested)
+        begun = self._begin(world, action, attested, keep)
         if begun is None:
             return None
         world = begun
@@ -103,6 +115,7 @@ class Machine:
                 yield f"late, {self._told(ask)}", after
         yield from self._guards(world)
         yield from self._powers(world)
+        yield from leases.runs_out(world)
 
     # -- runs
 
@@ -115,24 +128,34 @@ class Machine:
                 if begun is not None:
                     with_what = ", attested that the primary is off" if attested else ""
                     yield f"{action} begins{with_what}", begun._replace(starts=world.starts - 1)
+        for keep in KEEPS if self.bounds.resolves else ():
+            begun = self._begin(world, "resolve", False, keep)
+            if begun is not None:
+                yield f"resolve begins, {keep} is kept", begun._replace(starts=world.starts - 1)
 
-    def _begin(self, world: World, action: str, attested: bool) -> World | None:
-        facts = self._gate(action, attested, tuple((host.record, host.power == "up") for host in world.hosts))
+    def _begin(self, world: World, action: str, attested: bool, keep: str = "") -> World | None:
+        facts = self._gate(action, attested, self.bounds.leases and world.lease == RUN_OUT, keep, self.read(world))
         if facts is None:
             return None
         return self._settle(world._replace(runs=(*world.runs, Run(action, f"{action}-{world.starts}", facts))), len(world.runs))
 
-    def _gate(self, action: str, attested: bool, read: tuple[tuple[int, bool], ...]) -> int | None:
+    def read(self, world: World) -> tuple[tuple[int, bool, bool], ...]:
+        """Of each host its record, whether it answers, and whether the instances run there."""
+        return tuple((host.record, host.power == "up", host.running) for host in world.hosts)
+
+    def _gate(self, action: str, attested: bool, run_out: bool, keep: str, read: tuple[tuple[int, bool, bool], ...]) -> int | None:
         """The real gate, over what the hosts answered; None where it refuses or finds nothing to do."""
-        key = (action, attested, read)
+        key = (action, attested, run_out, keep, read)
         if key not in self._gates:
-            self._gates[key] = self._decide(action, attested, self.reads(read))
+            self._gates[key] = self._decide(action, attested, run_out, keep, self.reads(read))
         return self._gates[key]
 
-    def _decide(self, action: str, attested: bool, reads: dict[str, Any]) -> int | None:
+    def _decide(self, action: str, attested: bool, run_out: bool, keep: str, reads: dict[str, Any]) -> int | None:
         view = state_machine.derive(self.plan, reads)
+        options = {"attestation": SEEN if attested else "", "now": 0.0, "lease": {"run_out": run_out, "told": "as the witness says"}}
+        options |= {"keep": keep, "reason": WHY}
         try:
-            decision = gate.decide(action, self.plan, view, reads, {"attestation": SEEN if attested else "", "now": 0.0})
+            decision = gate.decide(action, self.plan, view, reads, options)
         except XdrError:
             return None
         if not decision.proceed:
@@ -141,18 +164,20 @@ class Machine:
         undo = recovery.undo_path(view, source, target)
         result = {**decision.to_json(), "undo": undo, "xdr_view": view.to_json()}
         facts = {"gate_result": result, "move_retaken": {"record": {"epoch": 0}}, "xdr_attestation": SEEN if attested else ""}
+        facts |= {"xdr_keep": keep, "xdr_reason": WHY} if keep else {}
         return self._number({**facts, "gate_read": {name: read["record"] for name, read in reads.items()}})
 
-    def reads(self, read: tuple[tuple[int, bool], ...]) -> dict[str, Any]:
+    def reads(self, read: tuple[tuple[int, bool, bool], ...]) -> dict[str, Any]:
         return {
             name: {
                 "reachable": answers,
                 "record": self.hosts.document[number] if answers else None,
                 "registered": None,
                 "replication": ROWS if answers and name != NAMES[WITNESS] else [],
+                "running": RUNS if answers and running else [],
                 "why": "",
             }
-            for name, (number, answers) in zip(NAMES, read, strict=True)
+            for name, (number, answers, running) in zip(NAMES, read, strict=True)
         }
 
     def _number(self, facts: dict[str, Any]) -> int:
@@ -229,7 +254,7 @@ class Machine:
             yield f"{name} dies", spent.with_run(index).with_late(*asks)
 
     def _recover(self, world: World, index: int, run: Run) -> World:
-        read = tuple((host.record, host.power == "up" and which not in run.dropped) for which, host in enumerate(world.hosts))
+        read = tuple((number, up and which not in run.dropped, runs) for which, (number, up, runs) in enumerate(self.read(world)))
         view = state_machine.derive(self.plan, self.reads(read))
         source, target = ("primary", "dr") if run.action == "failover" else ("dr", "primary")
         if view.run:  # as the action plugin xdr_gate does it: by the run that the records name
@@ -288,7 +313,7 @@ class Machine:
     def _done(self, world: World, ask: Ask) -> Done:
         host = world.hosts[ask.host]
         if ask.kind == "ownership":
-            return self.hosts.ownership(host.record, ask.arguments, ask.pair, ask.run_id, host.running)
+            return self.hosts.ownership(host.record, ask.arguments, ask.pair, ask.run_id, host.running, world.lease)
         if ask.kind == "instances":
             return self.hosts.instances(host.record, ask.arguments, ask.pair, ask.run_id)
         return self.hosts.checked(host.record, ask.pair)
@@ -323,7 +348,8 @@ class Machine:
         if world.ahead in (NOBODY, ask.host) or was.owns or not becomes.owns or becomes.epoch < newest:
             return world
         offer = self.hosts.record[world.hosts[WITNESS].record].offer
-        if not ask.attested and not (offer and offer["how"] == "attested" and offer["to"] == HOSTS[ask.host]):
+        unplanned = offer and offer["how"] in ("attested", "resolved", "lease_expired") and offer["to"] == HOSTS[ask.host]
+        if not ask.attested and not unplanned:
             what = f"{HOSTS[ask.host]} becomes the owner without what clients wrote at {HOSTS[world.ahead]}"
             raise Broken(what, self._told(ask))
         return world._replace(ahead=NOBODY)
@@ -343,6 +369,10 @@ class Machine:
             elif host.guard >= 0:
                 done = self.hosts.heard(host.record, host.guard)
                 record = done.saves[-1] if done.saves else host.record
+                leased = self.bounds.leases and which == PRIMARY and not done.code
+                if leased and world.lease != self.hosts.record[record].epoch:
+                    yield from leases.awaited(self.hosts, world, record)
+                    continue
                 after = host._replace(record=record, running=not done.code, guard=NO_GUARD)
                 self._forward(host, after)
                 says = "starts its instances" if not done.code else f"refuses: {done.code}"
@@ -359,9 +389,14 @@ class Machine:
             elif world.faults:
                 spent = world._replace(faults=world.faults - 1)
                 yield f"{name} is cut off", spent.with_host(which, power="cut")
+                if which == WITNESS and self.bounds.restored:
+                    yield f"{name} is restored from a backup", spent.with_host(which, record=self._restored(), seen=(0, 0))
                 if which != WITNESS:
                     late = tuple(ask for ask in world.late if ask.host != which)
                     yield f"{name} loses power", spent._replace(late=late).with_host(which, power="off", running=False, guard=NO_GUARD)
+
+    def _restored(self) -> int:
+        return self.hosts.number(replace(self.hosts.record[self.backup], mute=seal.RESTORED))
 
     def boot(self, world: World, which: int) -> World:
         guard = ASKING if which in (PRIMARY, DR) and self.hosts.may_ask(world.hosts[which].record) else NO_GUARD

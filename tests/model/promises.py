@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from tests.model.leases import covered
 from tests.model.machine import Broken, Machine
 from tests.model.world import DR, HOSTS, PRIMARY, WITNESS, World
 
@@ -15,13 +16,24 @@ def check(machine: Machine, world: World) -> None:
     _one_site_to_an_epoch(machine, world)
 
 
+def check_resolution(machine: Machine, world: World, split: int) -> None:
+    """After a split brain whose newest epoch is ``split``: once a site has accepted one above it, the other may not run. Raises Broken."""
+    _one_site_to_an_epoch(machine, world)
+    for which, other in ((PRIMARY, DR), (DR, PRIMARY)):
+        mine, theirs = (machine.hosts.record[world.hosts[each].record] for each in (which, other))
+        if mine.owns and mine.epoch > max(split, theirs.epoch if theirs.owns else 0) and may_run(machine, world, other):
+            raise Broken(f"{HOSTS[other]} may run the plan's instances though {HOSTS[which]} was kept")
+
+
 def may_run(machine: Machine, world: World, which: int) -> bool:
     """Its instances run, or its start guard would let them: now, or with the answer that it already has."""
     host = world.hosts[which]
     if host.power == "off":
         return False
     told = (host.guard, world.hosts[WITNESS].record) if host.guard >= 0 else (world.hosts[WITNESS].record,)
-    return host.running or any(not machine.hosts.heard(host.record, number).code for number in told)
+    heard = [machine.hosts.heard(host.record, number) for number in told]
+    free = not machine.bounds.leases or which != PRIMARY
+    return host.running or any(not done.code and (free or covered(machine.hosts, world, done.saves[-1])) for done in heard)
 
 
 def _one_site_to_an_epoch(machine: Machine, world: World) -> None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tests.model import promises
@@ -27,7 +27,18 @@ class Found(NamedTuple):
         return f"{self.breach or 'nothing is broken'} ({self.states} states, depth {self.depth})\n{steps}"
 
 
-def search(machine: Machine, begins: Iterable[World], *, depth: int = 10_000, states: int = 10_000_000, ways: bool = True) -> Found:
+Check = Callable[[Machine, World], None]
+
+
+def search(
+    machine: Machine,
+    begins: Iterable[World],
+    *,
+    depth: int = 10_000,
+    states: int = 10_000_000,
+    ways: bool = True,
+    check: Check = promises.check,
+) -> Found:
     level = list(begins)
     before: dict[World, tuple[World, str] | None] = dict.fromkeys(level)
     dead_ends = Ways(machine)
@@ -35,7 +46,7 @@ def search(machine: Machine, begins: Iterable[World], *, depth: int = 10_000, st
         following: list[World] = []
         for world in level:
             try:
-                promises.check(machine, world)
+                check(machine, world)
                 if ways:
                     dead_ends.check(world)
                 for label, after in machine.events(world):

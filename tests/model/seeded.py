@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
-from ansible_collections.xdr.failback.plugins.module_utils import guard, ownership
+from ansible_collections.xdr.failback.plugins.module_utils import guard, lease_grants, ownership
 from ansible_collections.xdr.failback.plugins.module_utils import record as records
 from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery
 
@@ -30,6 +30,15 @@ def release_without_a_fence() -> contextlib.AbstractContextManager[Any]:
 
 def guard_starts_beside_an_open_offer() -> contextlib.AbstractContextManager[Any]:
     return patch.object(guard, "learn", lambda record, witness, now: record)
+
+
+def leases_are_granted_beside_an_open_offer() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(lease_grants, "check_may_hold", lambda record, site, epoch: None)
+
+
+def leases_are_not_looked_at_with_the_offer() -> contextlib.AbstractContextManager[Any]:
+    """The gate alone has seen that they had run out; they were granted again since."""
+    return patch.object(ownership, "check_run_out", lambda state_dir, plan: None)
 
 
 def declined_epoch_is_used_again() -> contextlib.AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ansible_collections.xdr.failback.plugins.plugin_utils import state_machine
 
-from tests.model.machine import ACTIONS, Broken, Machine
+from tests.model.machine import ACTIONS, KEEPS, Broken, Machine
 from tests.model.world import DR, PRIMARY, World
 
 PROTECTED = ("ACTIVE", "READY")
@@ -68,9 +68,12 @@ class Ways:
                 raise Broken(broken.args[0], *longer, *broken.args[1:]) from broken
             if after is not None:
                 yield self._plain(after._replace(starts=1000)), longer
+        for keep in KEEPS if self._machine.bounds.resolves else ():
+            after = self._machine.calm(world, "resolve", keep=keep)
+            if after is not None:
+                yield self._plain(after._replace(starts=1000)), (*path, f"resolve, {keep} is kept, to its end")
 
     def _ended(self, world: World, ends: tuple[str, ...]) -> bool:
-        read = tuple((host.record, host.power == "up") for host in world.hosts)
-        view = state_machine.derive(self._machine.plan, self._machine.reads(read))
+        view = state_machine.derive(self._machine.plan, self._machine.reads(self._machine.read(world)))
         runs = {"primary": world.hosts[PRIMARY].running, "dr": world.hosts[DR].running}
         return str(view.state) in ends and view.run is None and view.owner is not None and [s for s in runs if runs[s]] == [view.owner]

@@ -10,6 +10,7 @@ PRIMARY, DR, WITNESS = range(3)
 HOSTS = ("primary", "dr", "witness")
 NO_GUARD, ASKING = -2, -1
 NOBODY = -1
+NEVER_LEASED, RUN_OUT = -1, 0
 
 Pair = tuple[int, int]
 
@@ -59,6 +60,7 @@ class World(NamedTuple):
     starts: int = 0  # left
     traffic: int = PRIMARY  # where clients are routed to
     ahead: int = NOBODY  # the site that has writes of clients which the other lacks
+    lease: int = NEVER_LEASED  # the primary's, as the witness counts: the epoch that it was granted for, while it runs
 
     def with_host(self, which: int, **changes: object) -> World:
         hosts = list(self.hosts)

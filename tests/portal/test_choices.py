@@ -75,7 +75,7 @@ def test_the_reason_is_told(name: str, action: str, reason: str) -> None:
 def test_roles(role: Role) -> None:
     found = of(seen("ACTIVE", "primary"), role)
     assert [action for action, choice in found.items() if choice.refused == f"It takes the role {choices.NEEDS[action].label}"] == [
-        action for action, least in choices.NEEDS.items() if role < least
+        action for action, least in choices.NEEDS.items() if role < least and action in found
     ]
 
 
@@ -108,6 +108,20 @@ def test_failover_of_a_silent_primary_needs_a_word() -> None:
     choice = of(seen("ACTIVE", "primary", unreachable=["fra-hv1"]))["failover"]
     assert (choice.refused, choice.attest) == ("", True)
     assert not of(seen("ACTIVE", "primary"))["failover"].attest
+
+
+BOTH = [{"site": site, "epoch": 4, "owner": "dr", "declined": 0, "heard": 0} for site in ("primary", "dr")]
+
+
+def test_a_mute_witness_is_vouched_for_by_both_sites_or_a_reason() -> None:
+    assert "vouch" not in of(seen())
+    choice = of(seen(mute="restored", vouchers=BOTH))["vouch"]
+    assert (choice.refused, choice.reason) == ("", False)
+    choice = of(seen(mute="restored", vouchers=BOTH[1:]))["vouch"]
+    assert (choice.refused, choice.reason) == ("", True)
+    assert "both may come to run" in choice.told
+    assert "frankfurt does not answer to say what is so" in of(seen(mute="restored", vouchers=BOTH[1:]))["failback"].refused
+    assert of(seen(mute="restored", vouchers=BOTH))["failback"].refused == ""
 
 
 def test_a_host_that_was_silent_is_a_warning_not_a_reason() -> None:

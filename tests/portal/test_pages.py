@@ -258,6 +258,25 @@ def test_failover_of_a_silent_primary(portal: Portal) -> None:
     assert run.arguments == {"attestation": "J. Weber, on site"}
 
 
+def test_failover_of_a_silent_primary_that_holds_leases(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory"
+    shutil.copytree(INVENTORY, inventory)
+    with (inventory / "plans" / "webshop.yml").open("a", encoding="utf-8") as file:
+        file.write("ownership: {lease: {ttl: 2m}}\n")
+    portal = Portal(tmp_path, inventory)
+    row = {"host": "fra-hv1", "site": "primary", "epoch": 1, "ttl": 120, "until": time.time() + 60}
+    portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"], leases=[row]))
+    client = portal.client(Role.dr_admin)
+    page = client.get("/plans/webshop").text
+    assert f"<dt>Lease</dt><dd>fra-hv1: epoch 1, until {since(row['until'])} unless it is renewed" in page
+    assert "the failover waits until the site's ownership leases have run out" in page
+    client.post("/plans/webshop/failover", data=portal.form(client, attestation=" "))
+    (run,) = runs.latest(portal.store)
+    assert run.arguments == {}
+    portal.finish(run, proof="the ownership leases have run out")
+    assert "; the ownership leases have run out" in client.get(f"/runs/{run.id}").text
+
+
 def test_a_failover_to_an_earlier_state(portal: Portal) -> None:
     client = portal.client(Role.dr_admin)
     portal.see(**seen("ACTIVE", "primary", volumes=[]))

@@ -22,8 +22,8 @@ from typing import Any, Protocol
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.instances import Outcome, driver
-from ansible_collections.xdr.failback.plugins.module_utils.running import start_time
-from ansible_collections.xdr.failback.plugins.module_utils.site import load_site
+from ansible_collections.xdr.failback.plugins.module_utils.running import living, start_time
+from ansible_collections.xdr.failback.plugins.module_utils.site import load_plan, load_site
 from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build
 
 from portal import PROJECT
@@ -55,6 +55,10 @@ class House(Protocol):
 
     def call(self, verb: str, name: str, timeout: float = 20.0) -> Outcome:
         """``start``, ``stop`` or ``status`` of the driver. Raises XdrError as it does."""
+        ...
+
+    def living(self) -> list[dict[str, Any]]:
+        """What the host tells of the plan's instances that run."""
         ...
 
     def runs(self, pid: int) -> bool: ...
@@ -92,6 +96,9 @@ class SupervisorHouse:
             return one.status(item)
         outcome: Outcome = getattr(one, verb)(item, lambda: locked(self.host.plan_dir / "lock"))
         return outcome
+
+    def living(self) -> list[dict[str, Any]]:
+        return living(self.host.state_dir, "webshop", load_plan(self.host.state_dir, "webshop").instances)
 
     def runs(self, pid: int) -> bool:
         return start_time(pid) is not None
@@ -132,6 +139,13 @@ class SystemdHouse:
     account: str = ""
 
     def call(self, verb: str, name: str, timeout: float = 20.0) -> Outcome:
+        return Outcome(**self._drive(verb, name, timeout)["outcome"])
+
+    def living(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._drive("living", "steady")["living"]
+        return rows
+
+    def _drive(self, verb: str, name: str, timeout: float = 20.0) -> dict[str, Any]:
         item = {"name": name, "plan": "webshop", "timeout": timeout, "driver": "systemd", "unit": f"{name}.service"}
         become = ["setpriv", f"--reuid={self.account}", f"--regid={self.account}", "--init-groups"] if self.account else []
         words = [
@@ -141,10 +155,10 @@ class SystemdHouse:
             PYTHON,
             f"{PROJECT}/tests/support/drive.py",
         ]
-        answer = json.loads(self.server.run(*become, *words, verb, str(self.host.state_dir), json.dumps(item)).stdout)
+        answer: dict[str, Any] = json.loads(self.server.run(*become, *words, verb, str(self.host.state_dir), json.dumps(item)).stdout)
         if "said" in answer:
             raise XdrError(answer["said"], code=answer["code"])
-        return Outcome(**answer["outcome"])
+        return answer
 
     def runs(self, pid: int) -> bool:
         return self.server.run("test", "-d", f"/proc/{pid}", check=False).returncode == 0

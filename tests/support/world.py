@@ -31,6 +31,10 @@ class World:
         self.now = 100.0
         self.dead: set[str] = set()
         self.replication: dict[str, list[dict[str, Any]]] = {"primary": [], "dr": []}
+        self.running: dict[str, list[dict[str, Any]]] = {}
+
+    def runs(self, site: str) -> None:
+        self.running[site] = [{"name": "orders-db", "pid": 7, "since": self.now}]
 
     def ask(self, site: str, request: str, **values: Any) -> None:
         self.now += 1
@@ -64,6 +68,7 @@ class World:
                 "record": None if site in self.dead else record.to_json(),
                 "registered": None,
                 "replication": [] if site in self.dead else self.replication.get(site, []),
+                "running": [] if site in self.dead else self.running.get(site, []),
             }
             for site, record in self.record.items()
         }
@@ -86,6 +91,19 @@ class World:
         self.finish("FAILED_OVER")
         self.dead = set()
         self.replication = {"primary": [], "dr": []}
+        return self
+
+    def falsely_failed_over(self) -> World:
+        """The primary was said to be off, and its services ran on."""
+        self.failed_over()
+        self.runs("primary")
+        self.runs("dr")
+        return self
+
+    def forked(self) -> World:
+        """Both sites have accepted one and the same epoch."""
+        self.falsely_failed_over()
+        self.ask("primary", "accepted", epoch=2, how="attested", by="bob", text="amsterdam is off")
         return self
 
     def reversing(self, lag: int | str = 0, compared: bool = True) -> World:

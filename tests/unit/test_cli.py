@@ -52,6 +52,8 @@ def xdr(*args: str | Path) -> Result:
         ["run", "failback"],
         ["run", "failback", "webshop", "--attest-primary-is-off", "x"],
         ["run", "failback", "webshop", "--recovery-point", "cycle-7"],
+        ["run", "resolve", "webshop", "--keep", "dr", "--confirm", "webshop"],
+        ["run", "resolve", "webshop", "--reason", "x", "--confirm", "webshop"],
         ["plan", "validate", "no-such-file.yml"],
     ],
 )
@@ -60,6 +62,20 @@ def test_bad_options_end_with_5(args: list[str]) -> None:
     assert result.exit_code == 5
     assert result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "Confirm it: --confirm webshop"),
+        (("--confirm", "shop"), "Confirm it: --confirm webshop"),
+        (("--confirm", "webshop", "--keep", "both"), "'both' is no side of a plan"),
+    ],
+)
+def test_a_side_is_given_up_only_in_plain_words(inventory: Path, options: tuple[str, ...], told: str) -> None:
+    result = xdr("run", "resolve", "webshop", "--keep", "dr", "--reason", "why", *options, "-i", inventory)
+    assert (result.exit_code, told in result.stderr) == (5, True)
+    assert "resolve" not in xdr("run", "list", "-i", inventory).stdout
 
 
 def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inventory: Path, tmp_path: Path) -> None:
@@ -130,7 +146,15 @@ def test_show(inventory: Path) -> None:
     text = xdr("plan", "show", "webshop", "-i", inventory).stdout
     assert "stops in reverse: frontend, application, database" in text
     document = json.loads(xdr("plan", "show", "webshop", "-i", inventory, "--json").stdout)
+    assert "lease off: a failover of a site that does not answer needs an attestation" in " ".join(text.split())
     assert document["stop_order"] == ["frontend", "application", "database"]
+
+
+def test_show_tells_the_lease(inventory: Path) -> None:
+    with (inventory / "plans" / "webshop.yml").open("a", encoding="utf-8") as file:
+        file.write("ownership: {lease: {ttl: 2m, loop_wait: 5s}}\n")
+    told = " ".join(xdr("plan", "show", "webshop", "-i", inventory).stdout.split())
+    assert "lease of 2 min, renewed every 5.0 s, each time within 10.0 s; when it has run out a failover needs no attestation" in told
 
 
 def test_show_tells_what_was_last_seen_of_the_full_compare(inventory: Path) -> None:

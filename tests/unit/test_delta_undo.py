@@ -79,6 +79,19 @@ def test_the_first_overwritten_block_wins_and_a_restore_is_exact(pair: Pair) -> 
     assert pair.read(pair.target, "orders") == content([5])
 
 
+def test_a_full_compare_from_before_a_restore_counts_no_more(pair: Pair) -> None:
+    """Else the reversal would be taken for compared, and each failback would find in its downtime that it is not."""
+    pair.ready("before-reverse")
+    assert pair.sync(compare=True)[0]["compared"]
+    assert pair.sync()[0]["compared"]
+    pair.turn(pair.target, "restored", "before-reverse")
+    assert pair.sync()[0]["compared"] is None
+    assert pair.replication(pair.source, "orders").state.compared is None
+    assert pair.read(pair.target, "orders") == pair.read(pair.source, "orders")
+    assert pair.sync(compare=True)[0]["compared"]
+    assert pair.sync()[0]["compared"]
+
+
 def test_a_volume_that_others_wrote_is_not_exactly_restored(pair: Pair) -> None:
     pair.write(pair.target, "orders", content([1, 0, 8]))
     pair.ready("before-reverse")

@@ -93,6 +93,15 @@ def instance(fields: str) -> tuple[str, str]:
     return "driver: supervisor, program: web", fields
 
 
+def leased(fields: str) -> tuple[str, str]:
+    return "plan: shop", f"plan: shop\nownership: {{lease: {{{fields}}}}}"
+
+
+LEASED_SERVICE = PLAN, PLAN.replace(*leased("ttl: 2m")).replace(*instance("driver: systemd, unit: web.service"))
+TOO_SHORT = (
+    "at least 92s: loop_wait (10s) + 2 x retry_timeout (10s) + the longest stop_timeout (60s, of orders-db) + 2s to kill what is left"
+)
+
 CASES = {
     "unknown site": (("dr: amsterdam", "dr: paris"), 2, "sites.dr", "unknown site 'paris'; the environment has: frankfurt, amsterdam"),
     "one site twice": (("dr: amsterdam", "dr: frankfurt"), 2, "sites.dr", "another site"),
@@ -138,6 +147,12 @@ CASES = {
     "no time at all": (limited('from: "08:00", to: "08:00", limit: none'), 2, "hours[0]", "two different times"),
     "a field of hours misspelt": (limited('from: "08:00", to: "18:00", limits: none'), 2, "hours[0].limits", "did you mean 'limit'?"),
     "unknown time zone": (limited('from: "08:00", to: "18:00", limit: none', "Berlin"), 2, "bandwidth_limit.zone", "found 'Berlin'"),
+    "a lease that is too short": (leased("ttl: 91s"), 2, "ownership.lease.ttl", f"{TOO_SHORT}; found 91s"),
+    "a lease too short for its retries": (leased("ttl: 2m, retry_timeout: 25s"), 2, "ownership.lease.ttl", "expected at least 122s"),
+    "a lease that is too long": (leased("ttl: 16m"), 2, "ownership.lease.ttl", "expected 1s to 15m; found '16m'"),
+    "a lease without its time": (leased("loop_wait: 5s"), 2, "ownership.lease.ttl", "is missing; expected: Without a renewal for so long"),
+    "a lease of services": (LEASED_SERVICE, 20, "instance.driver", "with ownership.lease (line 2), whose keepers cannot stop services"),
+    "a field of a lease misspelt": (leased("ttl: 2m, loop: 5s"), 2, "ownership.lease.loop", "did you mean 'loop_wait'?"),
     "a tag": (("priority: 2", "priority: !!python/object:os.system 2"), 15, "", "tags are not accepted"),
 }  # fmt: skip
 
@@ -277,3 +292,11 @@ def test_ansible_reads_the_same_plans(tmp_path: Path) -> None:
     broken = run_inventory(tmp_path)
     assert broken.returncode != 0
     assert "p0.yml:3: targets.rpo" in broken.stderr
+
+
+def test_a_lease_of_exactly_the_time_that_it_needs(tmp_path: Path) -> None:
+    plans = [PLAN.replace(*leased("ttl: 92s")), PLAN.replace("plan: shop", "plan: other").replace("orders.img", "o.img")]
+    plans[1] = plans[1].replace("program: orders-db", "program: o").replace("program: web", "program: w")
+    found = load_environment(write(tmp_path, *plans), INVENTORY).plans
+    assert found["shop"]["ownership"] == {"lease": {"ttl": 92, "loop_wait": 10, "retry_timeout": 10}}
+    assert found["other"]["ownership"] == {"lease": None}

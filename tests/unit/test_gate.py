@@ -142,6 +142,49 @@ def test_failover_of_a_site_that_does_not_answer_needs_the_attestation() -> None
     assert decision("failover", world, attestation="ann saw it dark").proceed
 
 
+RUN_OUT = {"run_out": True, "told": "the leases have run out"}
+HELD = {"run_out": False, "told": "the lease of fra runs for another 75 s"}
+
+
+def test_failover_of_a_site_whose_leases_have_run_out_needs_no_attestation() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    found = decision("failover", world, lease=RUN_OUT)
+    assert (found.proceed, found.how, found.proof) == (True, "lease_expired", "the leases have run out")
+    assert found.reason == found.proof
+    attested = decision("failover", world, attestation="ann saw it dark", lease=RUN_OUT)
+    assert (attested.how, attested.proof) == ("attested", "")
+
+
+def test_failover_of_a_site_whose_leases_run_is_refused_with_when() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    with pytest.raises(XdrError, match=r"stopped; the lease of fra runs for another 75 s\. Run failover again when") as refused:
+        decision("failover", world, lease=HELD)
+    assert refused.value.code == "gate_refused"
+
+
+def test_leases_that_have_run_out_make_no_planned_move_an_unplanned_one() -> None:
+    found = decision("failover", World().active(), lease=RUN_OUT)
+    assert (found.proceed, found.how) == (True, "attested")
+
+
+def test_leases_count_for_nothing_while_a_host_of_the_site_answers() -> None:
+    world = World().active()
+    plan = {**PLAN, "sites": {**PLAN["sites"], "primary": {**PLAN["sites"]["primary"], "hosts": ["fra", "fra2"]}}}
+    reads = {**world.reads(), "fra2": {"reachable": False, "record": None, "registered": None, "replication": [], "why": ""}}
+    with pytest.raises(XdrError, match="fra2 does not answer"):
+        decide("failover", plan, derive(plan, reads), reads, {"lease": RUN_OUT})
+
+
+def test_a_login_that_is_refused_does_not_matter_where_the_leases_have_run_out() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    reads = world.reads()
+    reads["fra"]["why"] = "Permission denied (publickey)"
+    assert decide("failover", PLAN, derive(PLAN, reads), reads, {"lease": RUN_OUT}).how == "lease_expired"
+
+
 @pytest.mark.parametrize("name", ["active", "offered", "accepted", "decided", "switching", "home"])
 def test_failover_from_any_state_when_the_primary_is_attested_to_be_off(name: str) -> None:
     world = chapter(name)

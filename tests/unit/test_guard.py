@@ -16,6 +16,7 @@ from ansible_collections.xdr.failback.plugins.module_utils import record as reco
 from ansible_collections.xdr.failback.plugins.module_utils.channel import argv, run
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.ownership import perform
 from ansible_collections.xdr.failback.plugins.module_utils.running import start_time
 from ansible_collections.xdr.failback.plugins.module_utils.site import Peer
 from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build
@@ -187,9 +188,41 @@ def test_it_starts_when_the_witness_answers_at_last(agent: Path, host: SiteHost,
     """A witness that knows no epoch of the plan may have lost its disk: that is no answer."""
     (witness.plan_dir / "ownership.json").unlink()
     with guarded(agent, host, *SLEEP) as process:
-        wait_until(lambda: "the witness knows no epoch of plan webshop" in told(host), "the guard says that it waits")
+        wait_until(
+            lambda: "the witness is mute about plan webshop (it knows no epoch of the plan" in told(host), "the guard says that it waits"
+        )
         witness.write_record(owner="primary", standing="none")
         becomes(process, SLEEP)
+
+
+def test_a_witness_from_a_backup_gives_no_answer(agent: Path, host: SiteHost, witness: SiteHost) -> None:
+    """The plan has moved, and the witness was put back to a state in which it had not."""
+    record = witness.plan_dir / "ownership.json"
+    old = record.read_bytes()
+    witness.write_record(epoch=2, owner="dr", standing="none")
+    record.unlink()
+    record.write_bytes(old)
+    with guarded(agent, host, *SLEEP) as process:
+        wait_until(lambda: "the witness is mute about plan webshop (restored: its record is a copy" in told(host), "the guard waits")
+        perform(witness.state_dir, "webshop", (2, 1), {"request": "vouched", "records": [vouches("primary", 1), vouches("dr", 2)]})
+        process.wait(30)
+    assert process.returncode == 77
+    assert (host.record.standing, host.record.heard) == ("superseded", witness.record.serial)
+
+
+def vouches(site: str, epoch: int) -> dict[str, object]:
+    return {"site": site, "epoch": epoch, "owner": "primary" if epoch == 1 else "dr", "declined": 0, "heard": 0}
+
+
+def test_a_witness_whose_whole_disk_went_back_is_older_than_what_it_has_told(agent: Path, host: SiteHost, witness: SiteHost) -> None:
+    with guarded(agent, host, *SLEEP) as process:
+        becomes(process, SLEEP)
+    heard = host.record.heard
+    assert heard == witness.record.serial
+    witness.write_record(owner="primary", standing="none", serial=heard - 2)
+    (host.plan_dir / "running" / "db.json").unlink()
+    with guarded(agent, host, *SLEEP):
+        wait_until(lambda: f"it tells its state {heard - 1} after it had told state {heard}" in told(host), "the guard waits")
 
 
 def test_boot_without_witness_start(agent: Path, host: SiteHost, witness_sshd: Sshd) -> None:
@@ -253,7 +286,7 @@ def test_a_peer_may_ask_for_the_record_a_ping_and_the_version(agent: Path, witne
 @pytest.mark.parametrize(
     "words",
     [[], ["guard", "--plan", "webshop"], ["sh", "-c", "echo harm"], ["record", "../../etc"], ["record", "webshop", ";", "id"], ["boot"],
-     ["record", "--state-dir", "/", "webshop"], ["record", "'unbalanced"]],
+     ["record", "--state-dir", "/", "webshop"], ["lease-keeper", "--plan", "webshop"], ["record", "'unbalanced"]],
     ids=lambda words: " ".join(words) or "nothing",
 )  # fmt: skip
 def test_a_peer_may_ask_for_nothing_else(witness: SiteHost, witness_sshd: Sshd, words: list[str]) -> None:

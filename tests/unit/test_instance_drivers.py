@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,9 +80,40 @@ def test_a_guard_that_waits_is_not_running_and_can_be_stopped(house: House) -> N
     assert "it did not start in 3 s: its start guard has not handed over; it said: " in said
     assert "Waiting for the witness, asking again in 5 s." in said
     assert house.call("status", "steady").state == "STARTING"
+    assert house.living() == []
     assert house.call("stop", "steady").state == "STOPPED"
     house.witness.write_record(owner="primary", standing="none")
     assert house.call("status", "steady").state in moves.NOTHING_RUNS
+
+
+def test_what_runs_is_told_with_its_process_and_since_when(house: House) -> None:
+    """A split brain is told by it."""
+    began = int(time.time())
+    started = house.call("start", "steady")
+    [one] = house.living()
+    assert (one["name"], one["pid"]) == ("steady", started.pid)
+    assert began <= one["since"] <= time.time()
+    house.call("stop", "steady")
+    assert house.living() == []
+
+
+def test_the_guard_takes_no_answer_from_a_witness_that_is_mute(house: House) -> None:
+    record = house.witness.plan_dir / "ownership.json"
+    copy = record.read_bytes()
+    record.unlink()
+    record.write_bytes(copy)
+    assert "the witness is mute about plan webshop (restored: its record is a copy" in refusal(house, "start", "steady", 3)
+    assert house.call("stop", "steady").state == "STOPPED"
+
+
+def test_the_guard_takes_no_answer_from_a_witness_that_is_older_than_what_it_has_told(house: House) -> None:
+    house.call("start", "steady")
+    house.call("stop", "steady")
+    heard = house.host.record.heard
+    assert heard == house.witness.record.serial
+    house.witness.write_record(owner="primary", standing="none", serial=heard - 2)
+    assert "the witness is mute about plan webshop" in refusal(house, "start", "steady", 3)
+    assert house.call("stop", "steady").state == "STOPPED"
 
 
 def test_it_starts_when_the_witness_answers_at_last(house: House) -> None:

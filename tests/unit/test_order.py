@@ -153,3 +153,20 @@ def test_room_is_needed_where_volumes_and_spool_lie() -> None:
 def test_document_needs_the_hosts_variables(variables: dict[str, Any], says: str) -> None:
     with pytest.raises(XdrError, match=says):
         order.plan_document(PLAN, "dr", "ams1", {**variables, "inventory_hostname": "ams1"})
+
+
+def test_who_learns_of_a_lease() -> None:
+    """DR's hosts do not: nobody takes over from them unasked, so a lease could only stop their services."""
+    plan = copy.deepcopy(PLAN)
+    for group in plan["start_order"]:
+        for resource in group["resources"]:
+            resource["stop_timeout"] = 30
+    plan["start_order"][0]["resources"][0]["stop_timeout"] = 45
+    plan["ownership"] = {"lease": {"ttl": 90, "loop_wait": 10, "retry_timeout": 10}}
+    terms = {"ttl": 90, "loop_wait": 10, "retry_timeout": 10, "stop_timeout": 45}
+    hosts = sorted({resource["hosts"]["primary"] for group in plan["start_order"] for resource in group["resources"]})
+    assert order.plan_document(plan, "primary", "fra1", HOST)["lease"] == terms
+    assert order.plan_document(plan, "witness", "wit", HOST)["lease"] == {**terms, "hosts": hosts}
+    assert "lease" not in order.plan_document(plan, "dr", "ams1", HOST)
+    plan["ownership"] = {"lease": None}
+    assert "lease" not in order.plan_document(plan, "primary", "fra1", HOST)

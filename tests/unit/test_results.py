@@ -113,6 +113,12 @@ def test_what_ansible_playbook_said_when_no_task_failed() -> None:
     assert (got.exit_code, got.error) == (4, "[ERROR]: no such role")
 
 
+def test_that_leases_had_run_out_stays_known_when_the_records_are_read_again() -> None:
+    gate = result("ok", module="xdr.failback.xdr_gate", xdr_view={"state": "ACTIVE"}, proceed=True, proof="they have run out")
+    again = result("ok", module="xdr.failback.xdr_gate", xdr_view={"state": "FAILED_OVER"})
+    assert finished(collected(gate, again)).proof == "they have run out"
+
+
 def test_views_and_items() -> None:
     view = {"state": "READY", "owner": "dr"}
     items = [{"volume": "orders", "bytes_sent": 5}]

@@ -47,6 +47,14 @@ def test_what_the_full_compare_will_cost() -> None:
     assert "nobody knows yet how long" in shown(compared=False, volumes=rows)
 
 
+def test_leases_of_a_plan_that_has_some() -> None:
+    row = {"host": "fra-hv1", "site": "primary", "epoch": 3, "ttl": 60, "until": 4e9}
+    assert "lease" not in shown()
+    assert f"fra-hv1: epoch 3, until {since(4e9)} unless it is renewed" in shown(leases=[row])
+    assert f"fra-hv1: epoch 3, has run out, {since(1e9)}" in shown(leases=[{**row, "until": 1e9}])
+    assert "the witness has not granted one yet, or does not answer" in shown(leases=[])
+
+
 def test_hosts_without_accelerators() -> None:
     rows = [{**row, "accelerators_missing": ["blake3", "zstandard"]} for row in seen()["volumes"][:1]]
     assert "fra-hv1 lacks blake3 and zstandard: the role site_accelerators installs that" in shown(volumes=rows)

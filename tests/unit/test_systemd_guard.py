@@ -217,6 +217,7 @@ def test_a_service_whose_guard_has_let_it_through_is_stopped_before_it_runs(hous
     house.server.run("systemctl", "start", "--no-block", "slow.service")
     wait_until(lambda: house.server.show("slow.service", "SubState") == "start-pre", "the guard has let it through")
     assert house.call("status", "slow").state == "STARTING"
+    assert [one["name"] for one in house.living()] == ["slow"]
     house.host.write_record(draining=True)
     assert "instance slow still runs: slow.service is activating (start-pre)" in release(house)
     assert house.call("stop", "slow").state == "STOPPED"
@@ -236,6 +237,7 @@ def test_a_process_that_a_service_left_behind(house: SystemdHouse) -> None:
     house.server.run("systemctl", "stop", "leaves.service")
     seen = house.call("status", "leaves")
     assert (seen.state, seen.pid not in (0, main)) == ("ORPHANED", True)
+    assert [(one["name"], one["pid"]) for one in house.living()] == [("leaves", seen.pid)]
     house.server.run("systemctl", "start", "leaves.service")
     assert house.call("status", "leaves").state == "ORPHANED", "a second copy was started by hand"
     assert f"instance leaves runs already: process {seen.pid} (/bin/sleep 600)" in house.server.show("leaves.service", "StatusText")

@@ -28,6 +28,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "plan": {"type": "str", "required": True},
                 "attestation": {"type": "str", "default": ""},
                 "recovery_point": {"type": "str", "default": ""},
+                "reason": {"type": "str", "default": ""},
+                "keep": {"type": "str", "default": ""},
                 "run_id": {"type": "str", "default": ""},
                 "skip": {"type": "list", "elements": "str", "default": []},
                 "skip_reason": {"type": "str", "default": ""},
@@ -49,16 +51,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 return {"changed": False, **recovery.recover(plan, view).to_json(), **told}
             if arguments["action"] == "failover" and arguments["attestation"]:
                 _knock(variables, plan, reads)
-            decision = gate.decide(arguments["action"], plan, view, reads, {**arguments, "now": time.time()})
+            options = {**arguments, "now": time.time(), "lease": _lease(variables, plan)}
+            decision = gate.decide(arguments["action"], plan, view, reads, options)
         except XdrError as error:
             failure: dict[str, Any] = {"failed": True, "changed": False, **error.failure()}
-            return {**failure, "xdr_view": view.to_json()} if view else failure
+            return {**failure, "xdr_view": {**view.to_json(), **_shown(variables, plan)}} if view else failure
         return {
             "changed": False,
             **decision.to_json(),
             "undo": recovery.undo_path(view, source, target),
             "run_id": arguments["run_id"] or _run_id(arguments["action"]),
-            "xdr_view": view.to_json(),
+            "xdr_view": {**view.to_json(), **_shown(variables, plan)},
             "msg": decision.reason,
         }
 
@@ -90,6 +93,18 @@ def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -
     return reads
 
 
+def _lease(variables: Mapping[str, Any], plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the witness said of the leases of a site that does not answer; empty where it was not asked."""
+    known: Mapping[str, Any] = variables["hostvars"][plan["witness"]].get("gate_lease") or {}
+    return known if "run_out" in known else {}
+
+
+def _shown(variables: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The leases that the witness has granted, of a plan that has leases."""
+    read = variables["hostvars"][plan["witness"]].get("gate_read") or {}
+    return {"leases": read.get("leases") or []} if plan["ownership"]["lease"] else {}
+
+
 def _knock(variables: Mapping[str, Any], plan: Mapping[str, Any], reads: dict[str, dict[str, Any]]) -> None:
     """An attestation is held against the sshd of each host that is said to be off."""
     for host in plan["sites"]["primary"]["hosts"]:
@@ -111,6 +126,7 @@ def _read(known: Mapping[str, Any]) -> dict[str, Any]:
         "record": known.get("record"),
         "registered": known.get("document"),
         "replication": known.get("results") or [],
+        "running": known.get("running") or [],
     }
 
 

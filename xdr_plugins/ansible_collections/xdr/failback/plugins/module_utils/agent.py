@@ -44,7 +44,11 @@ def _dispatch(options: argparse.Namespace, version: str) -> int:
     if options.verb == "boot":
         from .boot import boot
 
-        return boot(options.state_dir, options.plan)
+        return boot(options.state_dir, options.plan, options.instance)
+    if options.verb == "lease-keeper":
+        from .lease_keeper import keep
+
+        return keep(options.state_dir, options.plan, options.part)
     return _remote(options, options.state_dir, version)
 
 
@@ -78,6 +82,14 @@ def _remote(options: argparse.Namespace, state_dir: Path, version: str) -> int:
         from .record import load
 
         print(json.dumps(load(state_dir, options.plan).to_json()), flush=True)
+    elif options.verb == "lease":
+        from .lease_grants import answer
+
+        print(json.dumps(answer(state_dir, options.plan, options.host, options.site, options.epoch, options.ttl)), flush=True)
+    elif options.verb == "lease-end":
+        from .lease_grants import give_back
+
+        give_back(state_dir, options.plan, options.host)
     elif options.verb == "ping":
         from .site import load_site
 
@@ -103,11 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     guard = verbs.add_parser("guard", help="become an instance, if this site owns the plan")
     condition = verbs.add_parser("condition", help="whether systemd may start an instance (its ExecCondition=)")
     boot = verbs.add_parser("boot", help="start the instances of a plan, if this site owns it")
-    for verb in (guard, condition, boot):
+    keeper = verbs.add_parser("lease-keeper", help="hold the plan's ownership lease for this host, in the background")
+    for verb in (guard, condition, boot, keeper):
         _state_dir(verb)
         verb.add_argument("--plan", required=True)
     for verb in (guard, condition):
         verb.add_argument("--instance", required=True)
+    boot.add_argument("--instance", action="append", default=[], help="only this one; may be given several times")
+    keeper.add_argument("--part", choices=("renew", "watch"), required=True)
     guard.add_argument("argv", nargs="+", metavar="COMMAND")
     return parser
 
@@ -117,7 +132,15 @@ def _remote_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     ping = verbs.add_parser("ping", help="answer with name, version and time")
     record = verbs.add_parser("record", help="print the ownership record of a plan")
     record.add_argument("plan")
-    return [receive, ping, record, verbs.add_parser("version", help="print the version")]
+    lease = verbs.add_parser("lease", help="as the witness, grant or renew a host's ownership lease of a plan")
+    end = verbs.add_parser("lease-end", help="as the witness, forget it: the host holds to none")
+    for verb in (lease, end):
+        verb.add_argument("plan")
+        verb.add_argument("host")
+    lease.add_argument("site", choices=("primary", "dr"))
+    lease.add_argument("epoch", type=int)
+    lease.add_argument("ttl", type=int, help="seconds")
+    return [receive, ping, record, lease, end, verbs.add_parser("version", help="print the version")]
 
 
 def _state_dir(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -25,11 +25,11 @@ class Holding:
         self._state_dir, self._plan, self._pair, self._timeout = Path(state_dir), plan, pair, timeout
         self.record = records.load(self._state_dir, plan)
 
-    def save(self, record: Record) -> None:
-        """Write the record durably, if it is another one; only inside the lock."""
+    def save(self, record: Record) -> Record:
+        """Write the record durably, if it is another one, and return it as it was written; only inside the lock."""
         if record != self.record:
-            records.save(self._state_dir, record)
-            self.record = record
+            self.record = records.save(self._state_dir, record)
+        return self.record
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Holding]:

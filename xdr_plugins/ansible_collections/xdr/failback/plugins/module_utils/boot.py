@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from .parallel import each
 from .site import Site, load_plan, load_site
 
 
-def boot(state_dir: Path, plan: str) -> int:
-    """Exit code: 0 all started, 77 the site may start nothing, 1 an instance did not start (the groups after it are left alone)."""
+def boot(state_dir: Path, plan: str, only: Sequence[str] = ()) -> int:
+    """Start all, or ``only`` these.
+
+    Exit code: 0 all started, 77 the site may start nothing, 1 an instance did not start (the groups after it are left alone).
+    """
     site, here = load_site(state_dir), load_plan(state_dir, plan)
     try:
         check_may_start(records.load(state_dir, plan))
@@ -27,7 +31,7 @@ def boot(state_dir: Path, plan: str) -> int:
     except Refused as error:
         _say(f"nothing is started. {error.sentence()}")
         return REFUSED
-    for items in by_priority(plan, here.instances):
+    for items in by_priority(plan, {name: options for name, options in here.instances.items() if not only or name in only}):
         failures = [why for why in each(lambda item: _start(site, item), items) if why]
         for why in failures:
             _say(why)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, TypeVar, cast
+from typing import Any, Callable, TextIO, TypeVar, cast
 
 from .errors import XdrError
 
@@ -99,10 +99,15 @@ def write_json(path: Path, document: Any) -> None:
 
 def writing_json(path: Path, document: Any) -> Steps[None]:
     """``write_json``, to be done ``together`` with others."""
+    return replacing(path, lambda _: document)
+
+
+def replacing(path: Path, made: Callable[[TextIO], Any]) -> Steps[None]:
+    """The same with a document that is made when its new file is open."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document, indent=1, sort_keys=True))
+        stream.write(json.dumps(made(stream), indent=1, sort_keys=True))
         stream.flush()
         yield [(os.fsync, stream.fileno())]
     fresh.replace(path)
@@ -119,6 +124,11 @@ def read_json(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    return parsed(text, path)
+
+
+def parsed(text: str, path: Path) -> Any:
+    """The document that was read from ``path``; raises XdrError as read_json does."""
     try:
         return json.loads(text)
     except ValueError as error:

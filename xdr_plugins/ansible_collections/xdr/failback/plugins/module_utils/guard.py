@@ -11,18 +11,19 @@ import pwd
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
-from . import channel, notify, systemctl
+from . import channel, lease, notify, systemctl
 from . import record as records
 from .durable import locked, write_json
 from .errors import NotReached, Refused, XdrError
 from .openfiles import command_of
-from .ownership import alive
 from .record import Record, transition
-from .running import mark_path, read_mark, remove_mark, start_time
+from .running import alive, mark_path, read_mark, remove_mark, start_time
 from .site import PlanOnHost, Site, load_plan, load_site, plan_dir
+from .witness import check_speaks
 
 REFUSED = 77  # exit code
 ASK_EVERY = 5.0  # seconds between two questions to a witness that does not answer
@@ -35,8 +36,12 @@ Say = Callable[[str], None]
 def guard(state_dir: Path, plan: str, instance: str, argv: Sequence[str]) -> int:
     """Become ``argv`` if this site may run the instance; returns only when it may not, with the exit code."""
     try:
-        with _let_through(state_dir, plan, instance, _say) as here:
+        here = _asked(state_dir, plan, instance, _say)
+        leased = _await_lease(state_dir, here)
+        with _let_through(state_dir, here):
             _mark(state_dir, here, instance)
+            if leased:  # after the mark: whoever kills when the lease runs out has seen it, or this sees that it has run out
+                _check_lease(state_dir, plan, instance)
     except Refused as error:
         _say(error.sentence())
         return REFUSED
@@ -46,12 +51,14 @@ def guard(state_dir: Path, plan: str, instance: str, argv: Sequence[str]) -> int
 def condition(state_dir: Path, plan: str, instance: str) -> int:
     """Whether systemd may start the instance's service (its ExecCondition=). The exit code: 0, or 77, for which systemd skips the start.
 
-    Nothing is marked: from here to the end of the service systemd itself tells that it is being started or runs, see ``ownership.alive``.
+    Nothing is marked: from here to the end of the service systemd itself tells that it is being started or runs, see ``running.alive``.
+    No lease is asked for: a plan with leases has no services (plugin_utils/environment.py).
     """
     _act_as_owner(state_dir)
     _tell_systemd("")
     try:
-        with _let_through(state_dir, plan, instance, _tell_systemd) as here:
+        here = _asked(state_dir, plan, instance, _tell_systemd)
+        with _let_through(state_dir, here):
             _refuse_second_copy(here, instance)
     except Refused as error:
         _tell_systemd(error.sentence())
@@ -68,17 +75,22 @@ def _refuse_second_copy(plan: PlanOnHost, instance: str) -> None:
         raise _runs_already(plan, instance, f"process {left[0]} ({command_of(left[0])})")
 
 
-@contextlib.contextmanager
-def _let_through(state_dir: Path, plan: str, instance: str, say: Say) -> Iterator[PlanOnHost]:
-    """Under the plan's lock, and only if this site may run the instance. Raises Refused."""
+def _asked(state_dir: Path, plan: str, instance: str, say: Say) -> PlanOnHost:
+    """What this host does for the plan, once neither its record nor the witness speaks against a start. Raises Refused."""
     site, here = load_site(state_dir), load_plan(state_dir, plan)
     _registered(here, instance)
     _check(state_dir, here)
-    if not any(one.is_up for one in alive(state_dir, here)):
+    if not any(one.is_up for one in alive(state_dir, plan, here.instances)):
         take_over_newest(state_dir, site, here, say)
-    with locked(plan_dir(state_dir, plan) / "lock"):
-        _check(state_dir, here)
-        yield here
+    return here
+
+
+@contextlib.contextmanager
+def _let_through(state_dir: Path, plan: PlanOnHost) -> Iterator[None]:
+    """Under the plan's lock, and only if this site may still run its instances. Raises Refused."""
+    with locked(plan_dir(state_dir, plan.plan) / "lock"):
+        _check(state_dir, plan)
+        yield
 
 
 def _act_as_owner(state_dir: Path) -> None:
@@ -103,7 +115,7 @@ def take_over_newest(state_dir: Path, site: Site, plan: PlanOnHost, say: Say) ->
     Out of reach, the site's ``boot_without_witness`` decides: ``wait`` asks until there is an answer, ``start`` goes on without.
     Raises Refused when the witness knows that this site may not start.
     """
-    told = _ask(site, plan, say)
+    told = _ask(state_dir, site, plan, say)
     if told is None:
         return
     with locked(plan_dir(state_dir, plan.plan) / "lock"):
@@ -119,6 +131,7 @@ def learn(record: Record, witness: Record, now: float) -> Record:
     Raises Refused for an open offer to the other site (it may have accepted), and when both claim the same epoch.
     The site's own acceptance counts even where the witness has not decided it yet.
     """
+    record = replace(record, heard=max(record.heard, witness.serial))
     if witness.epoch:
         record = transition(record, {"request": "known", "epoch": witness.epoch, "owner": witness.owner}, now)
     offer = witness.offer
@@ -143,18 +156,36 @@ def check_may_start(record: Record) -> None:
         raise Refused("the plan is draining: it is being moved", where=where, todo="Finish or roll back the run", code="draining")
 
 
+def _await_lease(state_dir: Path, plan: PlanOnHost) -> bool:
+    """Whether the plan has leases; then one covers a start."""
+    if lease.terms_of(state_dir, plan) is None:
+        return False
+    from .lease_guard import await_lease  # imports what a start without leases need not wait for
+
+    await_lease(state_dir, plan, _say)
+    return True
+
+
+def _check_lease(state_dir: Path, plan: str, instance: str) -> None:
+    try:
+        lease.check_covers(state_dir, records.load(state_dir, plan))
+    except Refused:
+        remove_mark(state_dir, plan, instance)
+        raise
+
+
 def _check(state_dir: Path, plan: PlanOnHost) -> None:
     check_may_start(records.load(state_dir, plan.plan))
 
 
-def _ask(site: Site, plan: PlanOnHost, say: Say) -> Record | None:
+def _ask(state_dir: Path, site: Site, plan: PlanOnHost, say: Say) -> Record | None:
     peer = site.peers.get(plan.witness)
     if peer is None:
         raise XdrError(f"the witness {plan.witness} is not a peer of this host", where=site.host, todo="Apply the role site_agent again")
     while True:
         try:
             answer = channel.run(peer, "record", plan.plan, timeout=ASK_TIMEOUT)
-            return _witness_record(answer, plan)
+            return _witness_record(answer, plan, records.load(state_dir, plan.plan))
         except XdrError as error:
             if site.boot_without_witness == "start":
                 say(f"{error.sentence()} Starting without the witness, as boot_without_witness says.")
@@ -163,16 +194,14 @@ def _ask(site: Site, plan: PlanOnHost, say: Say) -> Record | None:
         time.sleep(ASK_EVERY)
 
 
-def _witness_record(answer: str, plan: PlanOnHost) -> Record:
-    """Raises NotReached for an answer that is none, and for a witness that does not know the plan: it may have lost its disk."""
+def _witness_record(answer: str, plan: PlanOnHost, mine: Record) -> Record:
+    """Raises NotReached for an answer that is none: of a witness that is mute, or that lost its disk and knows no epoch, too."""
     try:
-        record = records.from_json(json.loads(answer), plan.witness)
-    except ValueError as error:
+        # an agent of a version that did not count its writes tells none, and is taken at its word as it was then
+        record = records.from_json({"serial": mine.heard, **json.loads(answer)}, plan.witness)
+    except (TypeError, ValueError) as error:
         raise NotReached(f"the witness answered {answer[:80]!r}", where=plan.witness, todo="Apply the role site_agent to it") from error
-    if not record.epoch:
-        raise NotReached(
-            f"the witness knows no epoch of plan {plan.plan}", where=plan.witness, todo="Tell it the newest epoch and its owner"
-        )
+    check_speaks(mine, record)
     return record
 
 

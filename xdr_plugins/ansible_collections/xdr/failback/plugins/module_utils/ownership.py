@@ -11,9 +11,10 @@ from pathlib import Path
 from . import record as records
 from .attempt import Holding, Pair, held
 from .errors import Refused
-from .openfiles import command_of, scan
+from .lease_grants import check_run_out
+from .openfiles import scan
 from .record import Record, Request, transition
-from .running import read_mark
+from .running import alive
 from .site import PlanOnHost, load_plan
 
 
@@ -25,15 +26,6 @@ class Change:
     after: Record
     changed: bool
     unreadable: int = 0
-
-
-@dataclass(frozen=True)
-class Running:
-    """An instance of which something runs or is about to; ``what``: for a person, ``is_up``: it has been started and let through."""
-
-    name: str
-    what: str
-    is_up: bool
 
 
 def perform(state_dir: Path, plan: str, pair: Pair, request: Request, *, run_id: str = "", phase: str = "") -> Change:
@@ -50,7 +42,9 @@ def perform(state_dir: Path, plan: str, pair: Pair, request: Request, *, run_id:
         if request["request"] == "released" and before.owns:
             unreadable = check_fenced(state_dir, load_plan(state_dir, plan))
         after = transition(before, request, time.time())
-        holding.save(after)
+        if request["request"] == "offered" and request.get("how") == "lease_expired" and after != before:
+            check_run_out(state_dir, plan)  # the offer bars the lease from being renewed, under this same lock
+        after = holding.save(after)
     new_mark = request["request"] == "marked" and _is_done(holding.record, phase) and not _is_done(seen, phase)
     return Change(before, after, after != before or new_mark, unreadable)
 
@@ -66,7 +60,7 @@ def predict(record: Record, pair: Pair, request: Request, now: float, *, run_id:
     try:
         return transition(record, request, now)
     except Refused as error:
-        if error.code not in ("wrong_state", "offer_unknown"):
+        if error.code not in ("wrong_state", "offer_unknown", "witness_mute"):
             raise
         return _predict_without_predecessors(record, request, now)
 
@@ -80,6 +74,8 @@ def _past_a_cycle(record: Record, pair: Pair) -> Pair:
 
 def _predict_without_predecessors(record: Record, request: Request, now: float) -> Record:
     name = request["request"]
+    if record.mute:
+        return transition(replace(record, mute="", offer=None), request, now)
     if name == "released" and record.owns:
         return transition(replace(record, draining=True), request, now)
     if name == "retaken" and record.standing == "released":
@@ -99,37 +95,12 @@ def check_fenced(state_dir: Path, plan: PlanOnHost) -> int:
 
     Raises Refused, code ``still_open``, naming process, command and file.
     """
-    for one in alive(state_dir, plan):
+    for one in alive(state_dir, plan.plan, plan.instances):
         raise _still_open(plan, f"instance {one.name} still runs: {one.what}")
     found = scan([volume.path for volume in plan.volumes.values()])
     for holder in found.holders:
         raise _still_open(plan, f"process {holder.pid} ({holder.command}) still holds {holder.path}")
     return found.unreadable
-
-
-def alive(state_dir: Path, plan: PlanOnHost) -> list[Running]:
-    """The instances of which something runs: a process that a start guard has marked, or what systemd tells of a service.
-
-    Raises XdrError where systemd does not answer.
-    """
-    marks = ((name, read_mark(state_dir, plan.plan, name)) for name in plan.instances)
-    found = [
-        Running(name, f"process {mark.pid} ({command_of(mark.pid)})", True) for name, mark in marks if mark is not None and mark.alive()
-    ]
-    units = {name: str(options["unit"]) for name, options in plan.instances.items() if options.get("driver") == "systemd"}
-    return found + _services(units) if units else found
-
-
-def _services(units: dict[str, str]) -> list[Running]:
-    from . import systemctl  # a site host compiles what it imports at each call, and most plans have none
-
-    found = []
-    for name, service in zip(units, systemctl.show(list(units.values()))):
-        processes = service.processes()
-        if processes or not service.ended:
-            first = f", process {processes[0]} ({command_of(processes[0])})" if processes else ""
-            found.append(Running(name, f"{service.name} is {service.active} ({service.sub}){first}", service.is_up))
-    return found
 
 
 def _still_open(plan: PlanOnHost, what: str) -> Refused:
@@ -141,8 +112,7 @@ def _claim(state_dir: Path, plan: str, pair: Pair, request: Request) -> Change:
     holding = Holding(state_dir, plan, pair, 30.0)
     with holding.locked():
         before = holding.record
-        after = transition(before, request, time.time())
-        holding.save(after)
+        after = holding.save(transition(before, request, time.time()))
     return Change(before, after, after != before)
 
 

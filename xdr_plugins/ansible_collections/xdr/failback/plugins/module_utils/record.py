@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .durable import read_json, write_json
+from . import seal, witness
+from .durable import write_json
 from .errors import Refused, XdrError
 from .site import load_plan, plan_dir
 
 Request = dict[str, Any]
 SITES = ("primary", "dr")
-ACCEPTED_BY = ("handover", "attested", "confirmed_stop")
+WITNESS = "witness"
+ACCEPTED_BY = ("handover", "attested", "confirmed_stop", "lease_expired", "resolved")
+BY_A_PERSON = ("attested", "resolved")
 DECIDED_BY = ("epoch", "owner", "standing", "to", "draining", "declined", "offer", "status")  # what a gate's decision rests on
 CYCLE = "replicate"  # the action that changes none of it
 
@@ -24,7 +27,8 @@ CYCLE = "replicate"  # the action that changes none of it
 class Record:
     """The fields of ownership.json, see docs/internals.md section 2.
 
-    ``declined`` is the newest epoch that this host has refused for good (0: none).
+    ``declined`` is the newest epoch that this host has refused for good (0: none). ``serial`` counts the writes of the witness's
+    record, ``heard`` is the newest of them that this host was told of. ``mute`` is why the witness gives no answers, empty when it does.
     """
 
     plan: str
@@ -42,6 +46,9 @@ class Record:
     offer: dict[str, Any] | None = None
     run: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    serial: int = 0
+    heard: int = 0
+    mute: str = ""
     version: int = 1
 
     @property
@@ -72,15 +79,16 @@ def path_of(state_dir: Path, plan: str) -> Path:
 
 
 def load(state_dir: Path, plan: str) -> Record:
-    """The record on this host; where there is no file, one of epoch 0 and standing ``none``."""
+    """The record on this host; where there is no file, one of epoch 0 and standing ``none``. A witness's that is a copy is mute."""
     path = path_of(state_dir, plan)
-    document = read_json(path)
+    document, is_copy = seal.read(path)
     if document is None:
         if not (path.parent / "plan.json").exists():
             return Record(plan=plan, site="", host="")
         here = load_plan(state_dir, plan)
         return Record(plan=plan, site=here.site, host=here.host)
-    return from_json(document, str(path))
+    record = from_json(document, str(path))
+    return replace(record, mute=record.mute or seal.RESTORED) if is_copy and record.site == WITNESS else record
 
 
 def from_json(document: dict[str, Any], where: str = "") -> Record:
@@ -97,9 +105,15 @@ def from_json(document: dict[str, Any], where: str = "") -> Record:
         ) from error
 
 
-def save(state_dir: Path, record: Record) -> None:
-    """Write the record durably; the caller holds the plan's lock."""
-    write_json(path_of(state_dir, record.plan), record.to_json())
+def save(state_dir: Path, record: Record) -> Record:
+    """Write the record durably, and return it as it was written; the caller holds the plan's lock."""
+    path = path_of(state_dir, record.plan)
+    if record.site != WITNESS:
+        write_json(path, record.to_json())
+        return record
+    record = replace(record, serial=record.serial + 1)
+    seal.write(path, record.to_json())
+    return record
 
 
 def last_owned(record: Record) -> int:
@@ -111,7 +125,8 @@ def transition(record: Record, request: Request, now: float) -> Record:
     """The record after the request, or Refused. ``now`` is in seconds since 1970.
 
     ``request["request"]`` names the transition; the other keys are ``attempt``, ``epoch``, ``owner``, ``to``, ``how``, ``by``,
-    ``text``, ``status``, ``outcome``, ``run_id``, ``action``, ``plan_hash``, ``fresh``, ``no_offer``, ``declined_by_other``, ``seen``.
+    ``text``, ``status``, ``outcome``, ``run_id``, ``action``, ``plan_hash``, ``fresh``, ``no_offer``, ``declined_by_other``, ``seen``,
+    ``heard``, ``records``.
     A request for what is already so returns the same record.
     """
     name = request["request"]
@@ -177,7 +192,7 @@ def _declined(record: Record, request: Request, now: float) -> Record:
     epoch = _epoch(request)
     if any(entry["epoch"] == epoch and entry["owner"] == record.site for entry in record.history):
         raise _refused(record, f"{record.site} has accepted epoch {epoch}", "Go forward with its ownership", "accepted_already")
-    if record.site == "witness":
+    if record.site == WITNESS:
         return _offer_declined(record, epoch)
     if epoch <= record.declined:
         return record
@@ -186,6 +201,7 @@ def _declined(record: Record, request: Request, now: float) -> Record:
 
 
 def _offer_declined(record: Record, epoch: int) -> Record:
+    witness.refuse_mute(record)
     if record.declined >= epoch:
         return record
     if record.epoch >= epoch:
@@ -245,6 +261,7 @@ def _known(record: Record, request: Request, now: float) -> Record:
 
 def _offered(record: Record, request: Request, now: float) -> Record:
     _witness_only(record, "offered")
+    witness.refuse_mute(record)
     epoch, to = _epoch(request), request.get("to")
     if to not in SITES:
         raise _refused(record, f"{to!r} is not a site", "Offer to primary or dr", "bad_request")
@@ -267,6 +284,7 @@ def _offered(record: Record, request: Request, now: float) -> Record:
 
 def _decided(record: Record, request: Request, now: float) -> Record:
     _witness_only(record, "decided")
+    witness.refuse_mute(record)
     epoch, offer = _epoch(request), record.offer
     if offer is None or offer["epoch"] != epoch:
         if record.epoch == epoch and record.owner:
@@ -276,6 +294,11 @@ def _decided(record: Record, request: Request, now: float) -> Record:
         return record
     fresh = replace(record, offer={**offer, "decided": True})
     return _owned(fresh, epoch, offer["to"], offer.get("how", "handover"), request, now)
+
+
+def _vouched(record: Record, request: Request, now: float) -> Record:
+    _witness_only(record, "vouched")
+    return witness.vouched(record, request, now)
 
 
 # -- runs -----------------------------------------------------------------------------------------------------
@@ -302,6 +325,7 @@ def _claimed(record: Record, request: Request, now: float) -> Record:
             return record
         raise _refused(record, f"attempt {pair[1]} belongs to run {run['id']}", "Start a new run; it gets a new number", "run_active")
     _check_seen(record, request.get("seen"))
+    record = witness.told(record, int(request.get("heard") or 0))
     plan_hash = str(request.get("plan_hash") or "")
     if run is not None and run["ended"] is None and run["action"] == action and not request.get("fresh"):
         pinned = run["plan_hash"] or plan_hash
@@ -402,9 +426,9 @@ def _owned(record: Record, epoch: int, owner: str | None, how: str, request: Req
 
 
 def _attestation(record: Record, request: Request) -> None:
-    if request.get("how") == "attested" and not (str(request.get("by") or "").strip() and str(request.get("text") or "").strip()):
+    if request.get("how") in BY_A_PERSON and not (str(request.get("by") or "").strip() and str(request.get("text") or "").strip()):
         raise _refused(
-            record, "an attestation needs a name and a text", "Say who attests (by) and what was seen (text)", "attestation_missing"
+            record, "a person's word needs a name and a text", "Say who it is (by) and what was seen, or why (text)", "attestation_missing"
         )
 
 
@@ -434,7 +458,7 @@ def _site_only(record: Record, name: str) -> None:
 
 
 def _witness_only(record: Record, name: str) -> None:
-    if record.site != "witness":
+    if record.site != WITNESS:
         raise _refused(record, f"{name} is for the witness, this is {record.site or 'a host without this plan'}", "Ask it", "bad_request")
 
 
@@ -444,7 +468,7 @@ def _refused(record: Record, what: str, todo: str, code: str = "wrong_state") ->
 
 def _split_brain(record: Record, epoch: int, owner: str | None) -> Refused:
     what = f"both sites claim epoch {epoch}: {record.owner} by this record, {owner} by what it was told"
-    return _refused(record, what, "Stop the instances of one site and let dr-admin decide which data is kept", "split_brain")
+    return _refused(record, what, "Let dr-admin decide which side is kept: xdr run resolve", "split_brain")
 
 
 _TRANSITIONS: dict[str, Callable[[Record, Request, float], Record]] = {
@@ -456,6 +480,7 @@ _TRANSITIONS: dict[str, Callable[[Record, Request, float], Record]] = {
     "accepted": _accepted,
     "decided": _decided,
     "declined": _declined,
+    "vouched": _vouched,
     "retaken": _retaken,
     "known": _known,
     "status": _status,

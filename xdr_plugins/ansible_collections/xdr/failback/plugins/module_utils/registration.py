@@ -13,7 +13,8 @@ from typing import Any
 from . import record as records
 from .durable import fsync_folder, locked, read_json, write_json
 from .errors import Refused, XdrError
-from .ownership import alive
+from .lease_grants import forget_all
+from .running import alive
 from .site import PlanOnHost, Site, VolumeOnHost, lies_in_roots, load_plan, load_site, parse_plan, plan_dir
 
 Document = dict[str, Any]
@@ -36,6 +37,8 @@ def present(state_dir: Path, plan: str, document: Document, *, check: bool) -> t
         before = _checked(state_dir, site, wanted)
         if before != document:
             write_json(plan_dir(state_dir, plan) / "plan.json", document)
+            if wanted.lease is None or before is None or not before.get("lease"):
+                forget_all(state_dir, plan)
     return before, document
 
 
@@ -137,7 +140,7 @@ def _refuse_moved_while_running(state_dir: Path, before: PlanOnHost, wanted: Pla
     """A path stays while anything runs; what an instance is for its driver stays while it runs itself, or nobody would look for it."""
     moved = [name for name, volume in before.volumes.items() if name in wanted.volumes and wanted.volumes[name].path != volume.path]
     renamed = [name for name in before.instances if name in wanted.instances and _known_as(before, name) != _known_as(wanted, name)]
-    running = alive(state_dir, before) if moved or renamed else []
+    running = alive(state_dir, before.plan, before.instances) if moved or renamed else []
     for one in running:
         if moved or one.name in renamed:
             subject = f"the path of volume {moved[0]}" if moved else f"the program or unit of instance {one.name}"
@@ -146,7 +149,7 @@ def _refuse_moved_while_running(state_dir: Path, before: PlanOnHost, wanted: Pla
 
 
 def _refuse_running(state_dir: Path, plan: PlanOnHost) -> None:
-    running = alive(state_dir, plan)
+    running = alive(state_dir, plan.plan, plan.instances)
     if running and records.load(state_dir, plan.plan).owns:
         what = f"this site owns the plan and instance {running[0].name} runs: {running[0].what}"
         raise Refused(what, where=f"{plan.host}, plan {plan.plan}", todo="Stop the plan's instances first", code="in_use")

@@ -73,6 +73,7 @@ class PlanOnHost:
     record_host: bool
     volumes: dict[str, VolumeOnHost]
     instances: dict[str, dict[str, Any]]
+    lease: dict[str, Any] | None = None  # the terms (lease.py); at the witness also ``hosts``, which must have held one
 
 
 def checked_name(name: str, what: str = "plan") -> str:
@@ -138,6 +139,7 @@ def parse_plan(document: dict[str, Any]) -> PlanOnHost:
         record_host=bool(document["record_host"]),
         volumes={name: _volume(name, fields) for name, fields in document.get("volumes", {}).items()},
         instances={checked_name(name, "resource"): dict(fields) for name, fields in document.get("instances", {}).items()},
+        lease=document.get("lease"),
     )
 
 

@@ -8,12 +8,14 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from .errors import NotReached, XdrError
 
 ANSWERS_WITHIN = 30.0  # seconds for one call, none of which waits for a service
 CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")  # whichever systemd has its services in
+UP = ("active", "reloading", "refreshing")
 PROPERTIES = (
     "Id",
     "LoadState",
@@ -28,6 +30,8 @@ PROPERTIES = (
     "Job",
     "NeedDaemonReload",
     "InvocationID",
+    "ActiveEnterTimestamp",
+    "StateChangeTimestamp",
     "SuccessExitStatus",
     "ExecCondition",
 )
@@ -40,6 +44,7 @@ class Service:
     ``conditions``: of each ExecCondition=, what systemd tells of it. ``successes``: SuccessExitStatus=, which counts for conditions, too.
     ``exit``: exit status, or number of the signal, of the process that
     was last its main one. ``job``: something is queued for it or under way. ``invocation``: the name of its last start, empty for none.
+    ``since``: seconds since 1970, when it came up; of one that is not up, when its state changed last; 0 where systemd does not tell.
     """
 
     asked: str
@@ -56,6 +61,7 @@ class Service:
     job: bool
     stale: bool
     invocation: str
+    since: float
     successes: tuple[str, ...]
     conditions: tuple[str, ...]
 
@@ -66,7 +72,11 @@ class Service:
 
     @property
     def is_up(self) -> bool:
-        return self.active in ("active", "reloading", "refreshing")
+        return self.active in UP
+
+    @property
+    def asks_its_guard(self) -> bool:
+        return self.sub == "condition"
 
     def processes(self) -> list[int]:
         """What is in its control group now, also what it has left behind."""
@@ -111,7 +121,7 @@ def ask(*words: str) -> str:
 
 def run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """A program of systemd's, with output for programs. Raises NotReached where it is missing or does not end."""
-    plain = {**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
     try:
         return subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=ANSWERS_WITHIN, check=False, env=plain
@@ -128,6 +138,7 @@ def _service(asked: str, block: str) -> Service:
     """From the lines ``Property=value``, of which only ExecCondition comes more than once."""
     pairs = [(name, value) for name, _, value in (line.partition("=") for line in block.splitlines())]
     told = dict(pairs)
+    up = told.get("ActiveState") in UP
     return Service(
         asked=asked,
         name=told.get("Id", asked),
@@ -143,9 +154,18 @@ def _service(asked: str, block: str) -> Service:
         job=told.get("Job", "") not in ("", "0"),
         stale=told.get("NeedDaemonReload") == "yes",
         invocation=told.get("InvocationID", ""),
+        since=_seconds(told.get("ActiveEnterTimestamp" if up else "StateChangeTimestamp", "")),
         successes=tuple(told.get("SuccessExitStatus", "").split()),
         conditions=tuple(value for name, value in pairs if name == "ExecCondition"),
     )
+
+
+def _seconds(stamp: str) -> float:
+    """``Thu 2026-11-26 01:13:19 UTC``, empty or n/a for never."""
+    words = stamp.split()
+    if len(words) != 4:
+        return 0.0
+    return datetime.strptime(f"{words[1]} {words[2]}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
 
 
 def _members(folder: Path) -> Iterator[int]:

@@ -19,7 +19,19 @@ options:
     description: What is to be done; V(recover) decides what follows a move that has failed.
     type: str
     required: true
-    choices: [status, verify_primary, start, reverse_replication, replicate, failback, rollback, reprotect, failover, recover]
+    choices:
+      - status
+      - verify_primary
+      - vouch
+      - start
+      - reverse_replication
+      - replicate
+      - failback
+      - rollback
+      - reprotect
+      - failover
+      - resolve
+      - recover
   plan:
     description: Name of the plan.
     type: str
@@ -30,6 +42,14 @@ options:
     default: ""
   recovery_point:
     description: For a failover, the recovery point that is wanted; refused where no volume at the DR site has it.
+    type: str
+    default: ""
+  reason:
+    description: To vouch for a mute witness without both sites, or to resolve a split brain, why that may be done.
+    type: str
+    default: ""
+  keep:
+    description: To resolve a split brain, the site that is kept, V(primary) or V(dr).
     type: str
     default: ""
   run_id:
@@ -100,10 +120,30 @@ attempt:
   description: The number of the pair that the run is to claim.
   type: int
   returned: success
+how:
+  description: What lets the DR site accept where the primary site does not answer, V(attested) or V(lease_expired).
+  type: str
+  returned: success
+proof:
+  description: That the ownership leases of the primary site have run out, for the epoch's history; else empty.
+  type: str
+  returned: success
 skip:
   description: The groups whose health checks are left out.
   type: list
   elements: str
+  returned: success
+vouch:
+  description: Whether the witness is mute, and learns what is so once the attempt is claimed.
+  type: bool
+  returned: success
+claim_as:
+  description: The action of the run that is claimed; that of the unfinished run where the action only vouches for the witness.
+  type: str
+  returned: success
+owner_epoch:
+  description: The epoch that the site which is kept accepts, of a split brain.
+  type: int
   returned: success
 run_id:
   description: Name of the run.
@@ -122,7 +162,7 @@ xdr_view:
   type: dict
   returned: when the hosts were read
 xdr_code:
-  description: Kind of the refusal, V(gate_refused), V(wrong_state) or V(not_reached).
+  description: Kind of the refusal, V(gate_refused), V(wrong_state), V(witness_mute) or V(not_reached).
   type: str
   returned: failure
 """

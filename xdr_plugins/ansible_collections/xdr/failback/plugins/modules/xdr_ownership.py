@@ -30,11 +30,13 @@ options:
       - V(draining) lets the start guard refuse; V(released) gives the epoch up, after no process of this host is found to hold a volume.
       - V(offered) and V(decided) are for the witness, V(accepted) is for the site that becomes the owner.
       - V(declined) refuses O(owner_epoch) for good. At the witness it closes the offer that was declined.
+      - V(vouched) lets a witness that is mute speak again, by the O(records) of the sites. It is mute when its record was put back from a
+        backup, is older than one that it has told, or is missing; then it refuses V(offered), V(decided) and V(declined).
       - V(retaken) takes a release back, or ends a drain. V(known) tells of a newer epoch and its owner.
       - V(marked) sets O(status), ends the run with O(outcome), and marks O(phase).
     type: str
     required: true
-    choices: [founded, claimed, draining, released, offered, accepted, decided, declined, retaken, known, marked]
+    choices: [founded, claimed, draining, released, offered, accepted, decided, declined, vouched, retaken, known, marked]
   owner_epoch:
     description:
       - The epoch that is offered, accepted, decided, declined or known; needed for these.
@@ -51,16 +53,18 @@ options:
   how:
     description:
       - What lets the site accept, kept in the epoch's history.
-      - V(attested) needs O(by) and O(text). At the witness, V(attested) and V(confirmed_stop) may replace an offer that is still undecided.
+      - V(attested), and V(resolved) of a split brain, need O(by) and O(text).
+        At the witness, all but V(handover) may replace an offer that is still undecided.
+      - V(lease_expired) is refused by the witness, code V(lease_held), unless the ownership leases of the other site have run out.
     type: str
     default: handover
-    choices: [handover, attested, confirmed_stop]
+    choices: [handover, attested, confirmed_stop, lease_expired, resolved]
   by:
-    description: Who attests.
+    description: Who attests, or vouches.
     type: str
     default: ""
   text:
-    description: What was attested.
+    description: What was attested, or why it is vouched for.
     type: str
     default: ""
   no_offer:
@@ -93,6 +97,19 @@ options:
       - The record by which the caller decided, for O(state=claimed).
       - Refused, code V(changed_since), where another run has changed it since; what a replication cycle does counts for nothing.
     type: dict
+  heard:
+    description:
+      - For O(state=claimed), the count of writes (C(serial)) of the witness's record that the caller has read or a site was told of.
+      - A site remembers it, and takes no answer of a witness that is older. A witness that is older becomes mute.
+    type: int
+    default: 0
+  records:
+    description:
+      - For O(state=vouched), the records of the sites as they were read under this attempt.
+      - With only one of the sites among them, O(by) and O(text) are needed.
+    type: list
+    elements: dict
+    default: []
   status:
     description: The state of the plan to store, for O(state=marked).
     type: str
@@ -157,7 +174,7 @@ unreadable_processes:
   type: int
   returned: with O(state=released)
 xdr_code:
-  description: Kind of the failure, such as V(stale_attempt), V(split_brain), V(still_open), V(offer_open), V(wrong_state).
+  description: Kind of the failure, such as V(stale_attempt), V(split_brain), V(still_open), V(offer_open), V(witness_mute), V(wrong_state).
   type: str
   returned: failure
 """
@@ -173,7 +190,8 @@ from ansible_collections.xdr.failback.plugins.module_utils.ownership import Chan
 from ansible_collections.xdr.failback.plugins.module_utils.record import Record, load
 from ansible_collections.xdr.failback.plugins.module_utils.registration import present, registered
 
-CHANGES = ["founded", "claimed", "draining", "released", "offered", "accepted", "decided", "declined", "retaken", "known", "marked"]
+CHANGES = ["founded", "claimed", "draining", "released", "offered", "accepted", "decided", "declined", "vouched"]
+CHANGES += ["retaken", "known", "marked"]
 EPOCH_NEEDED = ["offered", "accepted", "decided", "declined", "known"]
 SITES = ["primary", "dr"]
 ARGUMENTS: dict[str, Any] = {
@@ -183,7 +201,7 @@ ARGUMENTS: dict[str, Any] = {
     "owner_epoch": {"type": "int"},
     "owner": {"type": "str", "choices": SITES},
     "to": {"type": "str", "choices": SITES},
-    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop"]},
+    "how": {"type": "str", "default": "handover", "choices": ["handover", "attested", "confirmed_stop", "lease_expired", "resolved"]},
     "by": {"type": "str", "default": ""},
     "text": {"type": "str", "default": ""},
     "no_offer": {"type": "bool", "default": False},
@@ -193,6 +211,8 @@ ARGUMENTS: dict[str, Any] = {
     "document": {"type": "dict"},
     "fresh": {"type": "bool", "default": False},
     "seen": {"type": "dict"},
+    "heard": {"type": "int", "default": 0},
+    "records": {"type": "list", "elements": "dict", "default": []},
     "status": {"type": "str", "default": ""},
     "outcome": {"type": "str", "default": ""},
 }
@@ -208,6 +228,8 @@ PASSED_ON = (
     "plan_hash",
     "fresh",
     "seen",
+    "heard",
+    "records",
     "status",
     "outcome",
 )
@@ -239,6 +261,10 @@ def registering(params: dict[str, Any], check: bool) -> tuple[Change, dict[str, 
     change = apply(params, check)
     if known is not None and known != document:
         present(state_dir, plan, document, check=check)
+    if not check and document.get("lease") and change.after.owns:
+        from ansible_collections.xdr.failback.plugins.module_utils.lease_keeper import ensure_running
+
+        ensure_running(state_dir, plan)
     return change, {"registration_changed": known != document}
 
 

@@ -84,6 +84,11 @@ owns:
   description: Whether the record says that this host's site owns the plan.
   type: bool
   returned: with O(state=read)
+running:
+  description: Of the instances that the start guard let start here, those that still run, with C(name), C(pid) and C(since) (Unix seconds).
+  type: list
+  elements: dict
+  returned: with O(state=read)
 results:
   description:
     - An entry for each volume, as of M(xdr.failback.xdr_replication).
@@ -96,6 +101,13 @@ instances:
   type: list
   elements: dict
   returned: with O(state=read) and O(instances)
+leases:
+  description:
+    - Of the witness of a plan with ownership leases, what it has granted, with C(host), C(site), C(epoch), C(ttl) (seconds) and
+      C(until) (Unix seconds), when it runs out unless it is renewed, or has run out.
+  type: list
+  elements: dict
+  returned: with O(state=read)
 xdr_code:
   description: Kind of the failure, such as V(taken), V(outside_roots), V(in_use).
   type: str
@@ -110,6 +122,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.arguments import SITE
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.record import load
 from ansible_collections.xdr.failback.plugins.module_utils.registration import absent, present, registered
+from ansible_collections.xdr.failback.plugins.module_utils.running import living
 
 ARGUMENTS: dict[str, Any] = {
     **SITE_ARGUMENTS,
@@ -125,6 +138,11 @@ def read(params: dict[str, Any]) -> dict[str, Any]:
     state_dir, plan = Path(params["state_dir"]), params["plan"]
     document, record = registered(state_dir, plan), load(state_dir, plan)
     answer: dict[str, Any] = {"document": document, "record": record.to_json(), "owns": record.owns, "results": []}
+    answer["running"] = living(state_dir, plan, (document or {}).get("instances", {}))
+    if document and document["site"] == "witness" and document.get("lease"):
+        from ansible_collections.xdr.failback.plugins.module_utils.lease_grants import told
+
+        answer["leases"] = told(state_dir, plan)
     # imported here, because a site host compiles what it imports at each call, and most calls do not ask for it
     if document and params["replication"]:
         from ansible_collections.xdr.failback.plugins.module_utils import accelerators

@@ -67,6 +67,26 @@ EXAMPLES = r"""
     state: target
     recovery_point: before-reverse
 
+# The pair is in the host's record. The next cycle makes the volumes equal to their source again; a compare from before does not count then,
+# so that replication is to be reversed once more before a failback.
+- name: Put back what was given up in a split brain, to look at it
+  xdr.failback.xdr_replication:
+    plan: webshop
+    state_dir: /var/lib/xdr
+    epoch: 5
+    attempt: 21
+    state: restored
+    recovery_point: split-brain
+
+- name: Drop it, once nobody needs it any more
+  xdr.failback.xdr_replication:
+    plan: webshop
+    state_dir: /var/lib/xdr
+    epoch: 5
+    attempt: 21
+    state: forgotten
+    recovery_point: split-brain
+
 - name: Measure the lag
   xdr.failback.xdr_replication:
     plan: webshop

@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ansible_collections.xdr.failback.plugins.module_utils import lease
 from ansible_collections.xdr.failback.plugins.plugin_utils import order
-from ansible_collections.xdr.failback.plugins.plugin_utils.plan import EnvironmentFile, Plan, QemuTracker, check_environment, check_plan
+from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
+    EnvironmentFile,
+    Plan,
+    QemuTracker,
+    SystemdInstance,
+    check_environment,
+    check_plan,
+)
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, read_source
 
 
@@ -100,6 +108,7 @@ def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inv
     if plan.sites.primary == plan.sites.dr:
         yield source.problem(("sites", "dr"), "expected another site than the primary")
     yield from _order_problems(source, plan)
+    yield from _lease_problems(source, plan)
     for field, resource in _resources(plan):
         for role, site in roles.items():
             hosts = inventory.groups.get(environment.sites[site].group, []) if site in environment.sites else None
@@ -141,6 +150,34 @@ def _order_problems(source: Source, plan: Plan) -> Iterator[Problem]:
     yield from _twice(source, "volume", volumes)
     balancers = [(("traffic", "load_balancers", n, "name"), b.name) for n, b in enumerate(plan.traffic.load_balancers)]
     yield from _twice(source, "load balancer", balancers)
+
+
+def _lease_problems(source: Source, plan: Plan) -> Iterator[Problem]:
+    """The rule of docs/internals.md, 2: whoever takes over counts on the holder to have stopped."""
+    terms = plan.ownership.lease
+    if terms is None:
+        return
+    yield from _unleasable(source, plan)
+    slowest = max((resource for _, resource in _resources(plan)), key=lambda resource: resource.stop_timeout)
+    needs = lease.shortest_ttl(terms.loop_wait, terms.retry_timeout, slowest.stop_timeout)
+    if terms.ttl < needs:
+        yield source.problem(
+            ("ownership", "lease", "ttl"),
+            f"expected at least {needs}s: loop_wait ({terms.loop_wait}s) + 2 x retry_timeout ({terms.retry_timeout}s) + the longest "
+            f"stop_timeout ({slowest.stop_timeout}s, of {slowest.name}) + {lease.KILLING}s to kill what is left; found {terms.ttl}s",
+        )
+
+
+def _unleasable(source: Source, plan: Plan) -> Iterator[Problem]:
+    """The keepers of a lease find and kill an instance by its mark, and a service of systemd has none."""
+    for field, resource in _resources(plan):
+        if isinstance(resource.instance, SystemdInstance):
+            line = source.places.get(("ownership", "lease"), (1, 1))[0]
+            yield source.problem(
+                (*field, "instance", "driver"),
+                f"expected 'supervisor' in a plan with ownership.lease (line {line}), whose keepers cannot stop services of systemd in "
+                "time yet; found 'systemd'. Run it by supervisord, or leave ownership.lease out",
+            )
 
 
 def _twice(source: Source, what: str, named: list[tuple[tuple[Any, ...], str]]) -> Iterator[Problem]:
@@ -217,7 +254,7 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
                 for role, name in roles.items()
             },
             "witness": environment.witness,
-            **{key: document[key] for key in ("targets", "replication", "failback", "hooks", "traffic")},
+            **{key: document[key] for key in ("targets", "replication", "failback", "ownership", "hooks", "traffic")},
             "start_order": document["groups"],
         }
     )

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
+from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points, resolution
 from ansible_collections.xdr.failback.plugins.plugin_utils.skip import skippable
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Event, State, View, next_state
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
+from ansible_collections.xdr.failback.plugins.plugin_utils.witness import vouched_for
 
 Plan = Mapping[str, Any]
 Options = Mapping[str, Any]
@@ -40,6 +41,11 @@ class Decision:
     fresh: bool = True  # a new run, not a resumed one
     claims: bool = True  # False: the action only looks, it takes nothing over from a run that is under way
     skip: tuple[str, ...] = ()  # groups whose health checks are left out
+    vouch: bool = False  # the witness is mute: once the attempt is claimed, it learns from the sites' records what is so
+    claim_as: str = ""  # the action of the run that is claimed
+    owner_epoch: int = 0  # the one that the site which is kept accepts, of a split brain
+    how: str = "attested"  # what lets DR accept where the primary site does not answer: that, or ``lease_expired``
+    proof: str = ""  # that the leases have run out, for the epoch's history
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -57,7 +63,9 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if action != "status":
         _reached(plan, _needed(action, plan, view), view, reads)
         _same_plan(plan, view, reads)
-    if action == "failover":
+        _witness_speaks(action, plan, view)
+    by_lease = action == "failover" and _leases_have_run_out(plan, view, options)
+    if action == "failover" and not by_lease:
         _not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
     skip = _skipped(action, plan, view, options) if proceed else ()
@@ -66,12 +74,16 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     if proceed and action == "failover" and options.get("recovery_point"):
         rows = [row for host in plan["sites"]["dr"]["hosts"] for row in reads[host].get("replication") or []]
         recovery_points.check(plan, rows, str(options["recovery_point"]))
-    resumed = view.run is not None and view.run["action"] == action and action != CYCLE
+    claim_as = str(view.run["action"]) if action == "vouch" and view.run and view.run["action"] != CYCLE else action
+    resumed = view.run is not None and view.run["action"] == claim_as and claim_as != CYCLE
     epoch = max(view.epoch, view.attempt_epoch)
     # a cycle that has read the same and takes its number at the same moment is overtaken
     attempt = view.attempt + (1 if action == CYCLE else 2)
     fresh, claims = not resumed, action not in ONLY_LOOKS
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip)
+    owned = resolution.owner_epoch(plan, view, reads, options["keep"]) if proceed and action == "resolve" else 0
+    vouch = bool(view.mute) and claims and (action == "vouch" or vouched_for(view.vouchers))
+    how, proof = ("lease_expired", str(options["lease"]["told"])) if by_lease else ("attested", "")
+    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as, owned, how, proof)
 
 
 def _needed(action: str, plan: Plan, view: View) -> set[str]:
@@ -79,6 +91,8 @@ def _needed(action: str, plan: Plan, view: View) -> set[str]:
     hosts = {site: set(plan["sites"][site]["hosts"]) for site in ("primary", "dr")}
     if action == "failover" or (action == "rollback" and view.owner != "primary" and not view.offered_to("primary")):
         return {plan["witness"], *hosts["dr"]}
+    if action == "vouch":
+        return {plan["witness"]}
     if action == "start" and view.owner:
         return {plan["witness"], *hosts[view.owner]}
     return {plan["witness"], *hosts["primary"], *hosts["dr"]}
@@ -94,6 +108,20 @@ def _reached(plan: Plan, needed: set[str], view: View, reads: Mapping[str, Mappi
             where=f"plan {plan['name']}",
             todo=f"{'. '.join(advice)}, then try again; nothing was changed",
             code="not_reached",
+        )
+
+
+def _witness_speaks(action: str, plan: Plan, view: View) -> None:
+    """A mute witness takes no offer: both sites vouch for it in any run that has read them, else a person must."""
+    founding = action == "start" and view.epoch <= 1
+    if view.mute and action not in ("vouch", *ONLY_LOOKS) and not founding and not vouched_for(view.vouchers):
+        known = {voucher["site"] for voucher in view.vouchers}
+        silent = [plan["sites"][site]["name"] for site in ("primary", "dr") if site not in known]
+        raise XdrError(
+            f"the witness is mute ({view.mute}), and {' and '.join(silent)} does not answer to say what is so",
+            where=f"{plan['witness']}, plan {plan['name']}",
+            todo=f"Bring {' and '.join(silent)} back, or let a dr-admin vouch for it: xdr run vouch {plan['name']} --reason '…'",
+            code="witness_mute",
         )
 
 
@@ -212,6 +240,23 @@ def _verify_primary(plan: Plan, view: View, options: Options) -> tuple[bool, str
     return True, ""
 
 
+def _vouch(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
+    if not view.mute:
+        return False, "the witness is not mute"
+    if vouched_for(view.vouchers):
+        return True, "both sites vouch for the witness"
+    if not str(options.get("reason") or "").strip() or not view.vouchers:
+        known = {voucher["site"] for voucher in view.vouchers}
+        silent = " and ".join(plan["sites"][site]["name"] for site in ("primary", "dr") if site not in known)
+        raise XdrError(
+            f"{silent} does not answer to vouch for the witness ({view.mute})",
+            where=f"plan {plan['name']}",
+            todo="Bring it back, or say why the other site's word is enough (--reason): it may own a newer epoch than anybody here knows",
+            code="gate_refused",
+        )
+    return True, "one site and a person vouch for the witness"
+
+
 def _start(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.epoch == 0:
         return True, "the plan has no owner yet: the primary site becomes its first"
@@ -320,18 +365,29 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.owner == "dr" and not move:
         return False, "the DR site owns the plan already; xdr run start sees that its services run"
     dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
-    _attested(plan, dead, options)
+    by_lease = _leases_have_run_out(plan, view, options)
+    if not by_lease:
+        _attested(plan, dead, options)
     if move and move["action"] == "failover":
         return True, "the failover that began goes on where it stopped"
+    if dead and view.run and view.run["action"] == "resolve" and view.owner != "dr":
+        return True, "the primary site is attested to be off, in the middle of the resolution of a split brain"
     if view.owner is None and view.offered_to("primary") and dead:
-        return True, "the primary site was offered the plan and is attested to be off"
+        return True, "the primary site was offered the plan and is off, or its leases have run out"
     if view.owner != "primary":
         raise _wrong("failover", view, "Roll back or finish the run that has not ended; xdr status names it")
     if not dead and (view.state is not State.ACTIVE or move):
         raise _wrong(
             "failover", view, "With the primary site up this is a planned move, which needs a plan that is ACTIVE: run reprotect first"
         )
-    return True, ""
+    return True, str(options["lease"]["told"]) if by_lease else ""
+
+
+def _leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
+    """Whether the primary site is silent as a whole, and the witness holds its leases for run out; an attestation counts before that."""
+    silent = set(plan["sites"]["primary"]["hosts"]) <= set(view.unreachable)
+    attested = bool(str(options.get("attestation") or "").strip())
+    return silent and not attested and bool((options.get("lease") or {}).get("run_out"))
 
 
 def _attested(plan: Plan, dead: list[str], options: Options) -> None:
@@ -340,10 +396,13 @@ def _attested(plan: Plan, dead: list[str], options: Options) -> None:
     attested = bool(str(options.get("attestation") or "").strip())
     alive = [host for host in hosts if host not in dead]
     if dead and not attested:
+        told = (options.get("lease") or {}).get("told")
         raise XdrError(
-            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped",
+            f"{', '.join(dead)} {'does' if len(dead) == 1 else 'do'} not answer, and that does not prove that its services are stopped"
+            + (f"; {told}" if told else ""),
             where=f"plan {plan['name']}",
-            todo="See that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
+            todo=("Run failover again when the leases have run out. Else see" if told else "See")
+            + " that the primary site is off, then attest it: --attest-primary-is-off 'who saw what'",
             code="gate_refused",
         )
     if attested and alive:
@@ -358,6 +417,7 @@ def _attested(plan: Plan, dead: list[str], options: Options) -> None:
 RULES: Mapping[str, Callable[[Plan, View, Options], tuple[bool, str]]] = {
     "status": _status,
     "verify_primary": _verify_primary,
+    "vouch": _vouch,
     "start": _start,
     "reverse_replication": _reverse_replication,
     "replicate": _replicate,
@@ -365,4 +425,5 @@ RULES: Mapping[str, Callable[[Plan, View, Options], tuple[bool, str]]] = {
     "rollback": _rollback,
     "reprotect": _reprotect,
     "failover": _failover,
+    "resolve": resolution.rule,
 }

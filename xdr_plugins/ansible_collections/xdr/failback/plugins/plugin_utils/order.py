@@ -147,7 +147,19 @@ def plan_document(plan: Compiled, site: str, host: str, variables: Variables) ->
         "record_host": site == "witness" or plan["sites"][site]["record_host"] == host,
         "volumes": volumes,
         "instances": instances,
+        **_lease(plan, site),
     }
+
+
+def _lease(plan: Compiled, site: str) -> dict[str, Any]:
+    """The terms for the site that a failover takes the plan from, and for the witness. DR needs none: nobody takes over from it unasked."""
+    terms = plan.get("ownership", {}).get("lease")
+    if not terms or site == "dr":
+        return {}
+    resources = [resource for group in plan["start_order"] for resource in group["resources"]]
+    lease = {**terms, "stop_timeout": max(int(resource["stop_timeout"]) for resource in resources)}
+    hosts = sorted({resource["hosts"]["primary"] for resource in resources})
+    return {"lease": {**lease, "hosts": hosts} if site == "witness" else lease}
 
 
 def _registered(

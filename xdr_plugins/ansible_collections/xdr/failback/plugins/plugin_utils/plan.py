@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
+from ansible_collections.xdr.failback.plugins.module_utils import lease
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, units
 from ansible_collections.xdr.failback.plugins.plugin_utils.order import PLACEHOLDERS
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
     ServerName = str
     Duration = int
     Timeout = int
+    LeaseTime = int
     Interval = int
     Size = int
     Rate = int
@@ -155,6 +157,7 @@ else:
     Duration = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 0, 31_536_000, "at most 365d")]
     Target = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 31_536_000, "1s to 365d")]
     Timeout = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 86_400, "1s to 24h")]
+    LeaseTime = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, lease.LONGEST_TTL, "1s to 15m")]
     Interval = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 604_800, "1s to 7d")]
     Size = Annotated[int, *_unit(units.size, units.SIZE_PATTERN, 0, 1 << 60, "at most 1048576TiB")]
     Rate = Annotated[int, *_unit(units.rate, units.RATE_PATTERN, 1 << 16, 1 << 50, "64KiB/s to 1024TiB/s")]
@@ -273,6 +276,29 @@ class Failback(Model):
         "(the default); 0s is never",
     )
     soak: Duration = Field(default=600, description="How long recovery points are kept once the plan is home, such as 10m (the default)")
+
+
+class Lease(Model):
+    """Lets a failover go on without an attestation once it has run out; ttl is at least loop_wait + 2 retry_timeout + the longest
+    stop_timeout of the plan + 2s."""
+
+    ttl: LeaseTime = Field(
+        description="Without a renewal for so long nothing of the plan runs at the primary, and DR may take over, such as 2m. At least "
+        "loop_wait + 2 retry_timeout (two renewals may be lost) + the longest stop_timeout of the plan + 2s (to kill what is left)"
+    )
+    loop_wait: Timeout = Field(default=10, description="Time between two renewals at the witness, such as 10s (the default)")
+    retry_timeout: Timeout = Field(default=10, description="How long one renewal waits for the witness, such as 10s (the default)")
+
+
+class Ownership(Model):
+    """How the right to run the plan's instances is held."""
+
+    lease: Lease | None = Field(
+        default=None,
+        description="The primary site's hosts renew a lease at the witness and stop the plan's instances when it runs out; then a failover "
+        "of a site that does not answer needs no attestation. Without the witness the services stop, too. Not in a "
+        "plan with instances of the driver systemd. No lease when left out",
+    )
 
 
 class SupervisorInstance(Model):
@@ -473,6 +499,7 @@ class Plan(Model):
     targets: Targets = Field(description="RPO and RTO")
     replication: Replication = Field(default_factory=lambda: Replication(), description="How volumes are kept equal")
     failback: Failback = Field(default_factory=lambda: Failback(), description="Rules of a failback")
+    ownership: Ownership = Field(default_factory=lambda: Ownership(), description="How the right to run the plan is held")
     groups: list[Group] = Field(min_length=1, description="What starts and stops together, in the order of their priorities")
     hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own commands around a failback")
     traffic: Traffic = Field(default_factory=lambda: Traffic(), description="What leads clients to a site")

@@ -37,14 +37,14 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
     """
     run = view.run
     if view.state is State.SPLIT_BRAIN:
-        return Recovery(Remedy.WAIT, f"Nothing was undone: {view.why}. A person decides which side is kept")
+        return Recovery(Remedy.WAIT, f"Nothing was undone: {view.why}. A dr-admin decides which side is kept: xdr run resolve")
     if run is None:
         return _no_run(view)
     source, target = ("primary", "dr") if run["action"] == "failover" else ("dr", "primary")
     dead = {site: plan["sites"][site]["record_host"] in view.unreachable for site in (source, target)}
     if "switch_traffic" in run["phases"]:
         return Recovery(Remedy.FORWARD, f"The traffic may have moved to {target} already: run {run['action']} again, it goes on from there")
-    if plan["witness"] in view.unreachable or dead[source]:
+    if plan["witness"] in view.unreachable or view.mute or dead[source]:
         return _stay(plan, view, run, source, target, dead[source])
     if view.owner == target:
         return _policy(plan, view, run, target, dead[target])
@@ -71,6 +71,9 @@ def _no_run(view: View) -> Recovery:
 
 
 def _stay(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], source: str, target: str, source_dead: bool) -> Recovery:
+    if view.mute:
+        again = f"run {run['action']} again, or roll back: it lets the witness learn from both sites what is so"
+        return Recovery(Remedy.WAIT, f"Nothing was undone, the witness is mute ({view.mute}). When both sites answer, {again}")
     missing = plan["sites"][source]["record_host"] if source_dead else plan["witness"]
     again = f"Run {run['action']} again when {missing} answers, it goes on where it stopped"
     if view.owner == target:

@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils import record as records
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils import split_brain
+from ansible_collections.xdr.failback.plugins.plugin_utils.witness import believe
 
 
 class State(StrEnum):
@@ -124,6 +126,10 @@ class View:
     # the witness's offer that it holds neither for decided nor for declined; "declined": the site did decline it
     offer: Mapping[str, Any] | None
     unreachable: tuple[str, ...]  # inventory hosts
+    mute: str = ""  # why the witness's record is not believed; with both sites read, the view is as if they had vouched for it
+    vouchers: tuple[Mapping[str, Any], ...] = ()  # of the sites' records, what vouches for the witness
+    serial: int = 0  # the newest state of the witness's record that it or a site knows of
+    split: Mapping[str, Any] | None = None  # of a plan that is SPLIT_BRAIN, what split_brain.Split tells
 
     def offered_to(self, site: str) -> bool:
         return self.offer is not None and self.offer["to"] == site
@@ -131,17 +137,19 @@ class View:
     def to_json(self) -> dict[str, Any]:
         document = dataclasses.asdict(self)
         document.pop("lag")
-        return {**document, "state": str(self.state), "unreachable": list(self.unreachable), **self.lag.to_json()}
+        plain = {"state": str(self.state), "unreachable": list(self.unreachable), "vouchers": list(self.vouchers)}
+        return {**document, **plain, **self.lag.to_json()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> View:
-        """The view that ``to_json`` wrote; what else the document has is left alone."""
-        names = {each.name for each in dataclasses.fields(cls)} - {"state", "lag", "unreachable"}
+        """The view that ``to_json`` wrote, also in an older version; what else the document has is left alone."""
+        names = {each.name for each in dataclasses.fields(cls)} - {"state", "lag", "unreachable", "vouchers"}
         return cls(
             state=State(document["state"]),
             lag=Lag.from_json(document),
             unreachable=tuple(document["unreachable"]),
-            **{name: document[name] for name in names},
+            vouchers=tuple(document.get("vouchers", ())),
+            **{name: document[name] for name in names if name in document},
         )
 
 
@@ -152,15 +160,20 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
     Only the record host of a site speaks for it; the witness breaks no tie, it only remembers offers.
     """
     record = {site: _record(reads, plan["sites"][site]["record_host"]) for site in ("primary", "dr")}
-    witness = _record(reads, plan["witness"])
+    believed = believe(plan, reads)
+    witness = believed.record
     known = [r for r in (*record.values(), witness) if r]
+    pairs = [r["attempt"] for r in known] + [believed.attempt]
     epoch = max((r["epoch"] for r in known), default=0)
-    owner, state, why = _owner(record, witness, epoch)
+    split = split_brain.found(plan, reads, record, _open_run(known, None))
+    owner, state, why = (None, State.SPLIT_BRAIN, split.why) if split else _owner(record, witness, epoch)
     lag, compared = _lag(plan, reads, owner)
     newest = _newest(known, record, owner)
     run = _open_run(known, record[owner] if owner else None)
     if state is None and owner is None and run is None:
         state, why = State.NO_OWNER, "ownership was released and nobody accepted it, and no run is at work on it"
+    if state is None and owner and run and run["action"] == split_brain.RESOLVE:
+        state, why = State(split_brain.STATUS[owner]), "the split brain is resolved, and the run that does it has not ended"
     if state is None:
         state, why = _status(newest, owner, lag, compared, plan)
     return View(
@@ -168,8 +181,8 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
         owner=owner,
         epoch=epoch,
         next_epoch=max(epoch + 1, records.from_json(dict(witness)).next_epoch if witness else 1),
-        attempt=max((r["attempt"][1] for r in known), default=0),
-        attempt_epoch=max((r["attempt"][0] for r in known), default=0),
+        attempt=max((pair[1] for pair in pairs), default=0),
+        attempt_epoch=max((pair[0] for pair in pairs), default=0),
         since=float(newest["status_since"] or 0) if newest else 0.0,
         why=why,
         lag=lag,
@@ -178,6 +191,10 @@ def derive(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]]) -> V
         run=run,
         offer=_offer(record, witness),
         unreachable=tuple(sorted(host for host, read in reads.items() if not read["reachable"])),
+        mute=believed.mute,
+        vouchers=believed.vouchers,
+        serial=believed.serial,
+        split=split.to_json() if split else None,
     )
 
 
@@ -192,8 +209,6 @@ def _owner(
     if epoch == 0:
         return None, State.UNPROTECTED, "no site has owned this plan yet"
     owners = {site: r["epoch"] for site, r in record.items() if r and r["standing"] == "accepted"}
-    if len(owners) == 2 and (len(set(owners.values())) == 1 or _forked(record)):
-        return None, State.SPLIT_BRAIN, f"both sites own the plan: primary epoch {owners['primary']}, dr epoch {owners['dr']}"
     if owners:
         site = max(owners, key=lambda name: owners[name])
         elsewhere = _decided_elsewhere(witness, owners[site], site)
@@ -216,12 +231,6 @@ def _offer(record: Mapping[str, Mapping[str, Any] | None], witness: Mapping[str,
     offer = _open_offer(witness)
     site = record[offer["to"]] if offer else None
     return offer and {**offer, "declined": site is not None and site["declined"] >= offer["epoch"]}
-
-
-def _forked(record: Mapping[str, Mapping[str, Any] | None]) -> bool:
-    """Whether the two histories give one epoch to different owners."""
-    histories = [{entry["epoch"]: entry["owner"] for entry in r["history"] if entry["owner"]} for r in record.values() if r]
-    return len(histories) == 2 and any(histories[1].get(epoch, owner) != owner for epoch, owner in histories[0].items())
 
 
 def _decided_elsewhere(witness: Mapping[str, Any] | None, epoch: int, site: str) -> str | None:

@@ -48,6 +48,7 @@ class Copy:
     why: str
     digests: Digests
     patchable: bool = False  # what the target has on its disk is what the digests are of
+    uncompared: bool = False  # no full compare counts there: it has none yet, or was put back to a recovery point since
 
 
 @dataclass

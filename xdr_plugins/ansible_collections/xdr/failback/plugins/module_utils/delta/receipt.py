@@ -317,4 +317,5 @@ def _told(target: Target) -> dict[str, object]:
         "kept": target.kept,
         "patchable": target.size is not None and target.resumed is None,
         "why": target.why,
+        "uncompared": target.folder.load().compared is None,
     }

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .. import record as records
 from ..errors import Refused, XdrError
-from ..ownership import alive
 from ..record import Record, last_owned
+from ..running import alive
 from ..site import PlanOnHost
 from . import blocks, spool, trackers, undo
 from .apply import pending, refuse_open, restore, settle, spool_dir
@@ -101,7 +101,7 @@ class Replication:
             self._check_promotable()
 
     def _refuse_live(self, wanted: str, record: Record) -> None:
-        running = alive(self.state_dir, self.plan)
+        running = alive(self.state_dir, self.plan.plan, self.plan.instances)
         if wanted == "restored" and not running:
             return  # nothing runs; a volume held open is refused by the restore itself
         what = (

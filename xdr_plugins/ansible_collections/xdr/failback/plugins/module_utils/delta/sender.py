@@ -288,5 +288,7 @@ def _noting(sent: _Sent) -> Steps[None] | None:
 def _confirming(sent: _Sent, state: VolumeState, applied: float, epoch: int) -> list[Steps[None]]:
     started = sent.unit.read_started if sent.consistent else state.read_started
     known: dict[str, Any] = {"cycle": sent.cycle, "confirmed": sent.cycle, "applied_at": applied, "read_started": started}
+    if sent.reading.copy.uncompared:
+        known |= {"compared": None, "sent": []}
     fresh = replace(state, **known, consistent=sent.consistent, how=sent.how)
     return [sent.reading.confirming(sent.cycle, sent.state, epoch), sent.folder.saving(fresh)]

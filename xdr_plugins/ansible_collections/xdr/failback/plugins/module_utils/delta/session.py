@@ -106,6 +106,7 @@ def _copy(item: Frame, digests: Digests) -> Copy:
         why=item.text("why"),
         digests=digests,
         patchable=item.flag("patchable"),
+        uncompared=item.flag("uncompared"),
     )
 
 

@@ -189,7 +189,7 @@ def outcome(service: Service) -> Outcome:
 def _starting(service: Service, pid: int) -> Outcome:
     if service.sub.startswith("auto-restart"):
         return Outcome("BACKOFF", why=f"it ended ({_result(service)}), systemd will start it again")
-    if service.sub == "condition":
+    if service.asks_its_guard:
         return Outcome("STARTING", pid, why="its start guard has not handed over")
     return Outcome("STARTING", pid, why=f"systemd says {service.active} ({service.sub})")
 
