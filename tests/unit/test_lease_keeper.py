@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,22 @@ def test_a_plan_whose_lease_is_taken_away_gives_it_back(site: Site) -> None:
     assert not lease_grants.read_grants(site.witness.state_dir, "webshop")
     wait_until(lambda: not site.kept(), "the keepers have ended")
     assert site.running() == {"db"}
+
+
+def test_a_start_after_the_lease_was_taken_away_gives_back_what_the_host_still_holds_to(site: Site) -> None:
+    """Its keepers had ended before that, and the file was left."""
+    site.start("db")
+    site.server.control("stop", "db")
+    for part in site.kept():
+        os.kill(site.keeper(part), signal.SIGKILL)
+    wait_until(lambda: not site.kept(), "the keepers are gone")
+    held = lease.read_held(site.host.state_dir, "webshop")
+    assert held
+    lease.write_held(site.host.state_dir, "webshop", replace(held, counted=held.counted - held.terms.ttl))
+    site.host.write_plan(instances=site.instances)
+    site.start("db")
+    assert lease.read_held(site.host.state_dir, "webshop") is None
+    wait_until(lambda: not site.kept(), "the keepers have ended")
 
 
 def test_what_is_no_answer_of_the_witness_is_none(site: Site) -> None:

@@ -157,13 +157,12 @@ def check_may_start(record: Record) -> None:
 
 
 def _await_lease(state_dir: Path, plan: PlanOnHost) -> bool:
-    """Whether the plan has leases; then one covers a start."""
+    """Whether one covers a start; False where the plan has none."""
     if lease.terms_of(state_dir, plan) is None:
         return False
     from .lease_guard import await_lease  # imports what a start without leases need not wait for
 
-    await_lease(state_dir, plan, _say)
-    return True
+    return await_lease(state_dir, plan, _say)
 
 
 def _check_lease(state_dir: Path, plan: str, instance: str) -> None:
