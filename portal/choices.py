@@ -67,8 +67,13 @@ class Choice:
         return TITLES[self.action]
 
     @property
+    def types_name(self) -> bool:
+        """Services stop and move: a person types the plan's name. A rollback brings them back, in haste, and asks only once more."""
+        return self.action in ("failback", "failover") and not self.message_to
+
+    @property
     def asks(self) -> bool:
-        return self.action in INTERRUPTS
+        return self.action in INTERRUPTS and not self.types_name
 
     @property
     def main(self) -> bool:

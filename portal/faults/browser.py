@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """An operator's browser without JavaScript: logs in, opens a page, presses a button. A program of its own, for it runs in a node's network.
 
-Standard input: ``{"url", "name", "password", "page": path, "post": path or ""}``. Standard output: ``{"status", "path", "text"}`` of the
-last answer.
+Standard input: ``{"url", "name", "password", "page": path, "post": path or "", "fields"}``. Standard output: ``{"status", "path", "text"}``
+of the last answer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     browser = Browser(asked["url"])
     answer = browser.post("/login", "/login", name=asked["name"], password=asked["password"])
     if answer["path"] != "/login":
-        answer = browser.post(asked["page"], asked["post"]) if asked["post"] else browser.get(asked["page"])
+        answer = browser.post(asked["page"], asked["post"], **asked["fields"]) if asked["post"] else browser.get(asked["page"])
     print(json.dumps(answer))
 
 

@@ -67,6 +67,8 @@ def _refuse(visit: Visit, facts: PlanFacts, choice: Choice, refusal: str, status
 
 def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
     """The run with what was typed and chosen for it. Raises XdrError: usage, gate_refused."""
+    if choice.types_name and not check:
+        _confirmed(visit, facts, choice)
     word = " ".join(visit.form.get("attestation", "").split()) if choice.attest else ""
     if choice.attest and not choice.leased and not word:
         raise XdrError("Failover needs your word that the primary site is off: say who saw it, and how", code="usage")
@@ -85,9 +87,14 @@ def _kept(visit: Visit, facts: PlanFacts, choice: Choice) -> str:
     keep = visit.form.get("keep", "")
     if keep not in choice.keeps:
         raise XdrError(f"{choice.title} needs your choice of the side that is kept", code="usage")
-    if visit.form.get("confirm", "").strip() != facts.name:
-        raise XdrError(f"{choice.title} stops one side: type the plan's name, {facts.name}, to confirm it", code="usage")
+    _confirmed(visit, facts, choice)
     return keep
+
+
+def _confirmed(visit: Visit, facts: PlanFacts, choice: Choice) -> None:
+    """Raises XdrError, code usage, unless the plan's name was typed."""
+    if visit.form.get("confirm", "").strip() != facts.name:
+        raise XdrError(f"{choice.title} stops services: type the plan's name, {facts.name}, to confirm it", code="usage")
 
 
 def _window(visit: Visit, facts: PlanFacts, choice: Choice) -> Window | None:

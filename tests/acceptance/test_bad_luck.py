@@ -18,11 +18,13 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portal.lab import orders
 from tests.support.luck import HANGS, PLAN, REFUSES, Luck
 from tests.support.processes import wait_until
 
@@ -347,3 +349,19 @@ def test_a_held_failback_is_finished_by_answers(luck: Luck) -> None:
         luck.serves("primary")
     os.kill(luck.pid_of("primary", "cart"), signal.SIGTERM)
     luck.run("start")
+
+
+def test_the_report_says_what_the_client_saw(luck: Luck) -> None:
+    luck.ready()
+    done = luck.run("failback")
+    luck.run("reprotect")
+    luck.stage = "home"
+    report = luck.xdr("report", PLAN).document
+    [cost] = [one for one in report["costs"] if one["run"] == done.document["run_id"]]
+    walls = [ack.wall for ack in orders.read_log(luck.client.log).acks]
+    seen = max(later - earlier for earlier, later in pairwise(walls) if earlier < cost["until"] and later > cost["since"])
+    assert abs(seen - cost["outage_s"]) < 1.5, f"the client saw {seen:.1f} s"
+    assert (cost["inexact"], cost["data_until"], cost["rpo_s"]) == ("", None, 0.0)
+    assert [item["name"] for item in report["checklist"] if not item["done"]] == ["documented"], "the rest is shown by the runs"
+    assert (report["state"], report["runs"][0]["action"]) == ("over", "failover")
+    assert report["runbook"]

@@ -105,6 +105,8 @@ def press(page: Page, name: str) -> str:
     """Press a plan's button, once it can be pressed; the id of the run whose page that opens."""
     button = page.get_by_role("button", name=name, exact=True).first
     expect(button).to_be_enabled(timeout=LONG)
+    if name in ("Failback", "Failover"):
+        page.locator(f"#do-{name.lower()}").get_by_label("to confirm").fill(PLAN)
     button.click()
     page.wait_for_url(re.compile("/runs/.+"))
     return page.url.rpartition("/")[2]

@@ -89,6 +89,12 @@ def login(page: Page, role: Role) -> None:
     expect(page.get_by_role("heading", name="Plans")).to_be_visible()
 
 
+def begin(page: Page) -> None:
+    """A failback, confirmed by the plan's name."""
+    page.locator("#do-failback").get_by_label("to confirm").fill(PLAN)
+    page.get_by_role("button", name="Failback").click()
+
+
 def shot(page: Page, name: str, scheme: str, *, whole: bool = False) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}-{scheme}.png", full_page=whole)
@@ -135,7 +141,7 @@ def test_a_failback_from_login_to_its_end(page: Page, portal: Portal, scheme: st
 
     worker = Worker(portal)
     worker.start()
-    page.get_by_role("button", name="Failback").click()
+    begin(page)
     page.wait_for_url("**/runs/*")
     assert worker.half.wait(30)
     expect(page.locator(".steps li.running")).to_contain_text("final_sync")
@@ -167,7 +173,7 @@ def test_a_failback_that_fails_and_is_asked_to_roll_back(page: Page, portal: Por
     worker = Worker(portal, fail_in="health_checks")
     worker.start()
     page.goto(f"/plans/{PLAN}")
-    page.get_by_role("button", name="Failback").click()
+    begin(page)
     page.wait_for_url("**/runs/*")
     assert worker.half.wait(30)
     page.get_by_role("button", name="Roll back").click()
@@ -216,7 +222,7 @@ def test_the_time_that_a_failback_has_left(page: Page, portal: Portal, scheme: s
     soon = time.localtime(time.time() + 2 * 3600)
     page.get_by_label("The window ends at").fill(time.strftime("%H:%M", soon))
     shot(page, "plan-window", scheme)
-    page.get_by_role("button", name="Failback").click()
+    begin(page)
     page.wait_for_url("**/runs/*")
     (run,) = runs.unended(portal.store)
     runs.begin(portal.store, run.id, "here-1")

@@ -165,11 +165,21 @@ def test_no_page_has_script_or_style_of_its_own(portal: Portal) -> None:
 
 def test_a_button_requests_the_run_and_leads_to_it(portal: Portal) -> None:
     client = portal.client()
-    answer = client.post("/plans/webshop/failback", data=portal.form(client))
+    answer = client.post("/plans/webshop/failback", data=portal.form(client, confirm="webshop"))
     (run,) = runs.latest(portal.store)
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/runs/{run.id}")
     assert (run.action, run.plan, run.check, run.exclusive, run.requested_by) == ("failback", "webshop", False, True, "otto")
     assert audit.latest(portal.store, 1)[0].origin.startswith("portal ")
+
+
+@pytest.mark.parametrize("typed", ["", "webshop2", "WEBSHOP"])
+def test_a_failback_is_confirmed_by_the_plan_s_name(portal: Portal, typed: str) -> None:
+    client = portal.client()
+    answer = client.post("/plans/webshop/failback", data=portal.form(client, confirm=typed))
+    assert answer.status_code == 400
+    assert "Failback stops services: type the plan&#39;s name, webshop, to confirm it" in answer.text
+    assert runs.latest(portal.store) == []
+    assert audit.latest(portal.store, 1)[0].outcome == "refused"
 
 
 def test_check_only(portal: Portal) -> None:
@@ -181,8 +191,8 @@ def test_check_only(portal: Portal) -> None:
 
 def test_a_second_click_is_told_in_a_sentence(portal: Portal) -> None:
     client = portal.client()
-    client.post("/plans/webshop/failback", data=portal.form(client))
-    answer = client.post("/plans/webshop/failback", data=portal.form(client))
+    client.post("/plans/webshop/failback", data=portal.form(client, confirm="webshop"))
+    answer = client.post("/plans/webshop/failback", data=portal.form(client, confirm="webshop"))
     assert answer.status_code == 409
     assert "Another run is active: failback, asked for by otto" in answer.text
     assert len(runs.latest(portal.store)) == 1
@@ -192,7 +202,7 @@ def test_two_clicks_at_once_meet_in_the_store(portal: Portal, monkeypatch: pytes
     portal.request("replicate")
     monkeypatch.setattr("portal.web.plan_facts.runs.active", lambda store, plan: None)
     client = portal.client()
-    answer = client.post("/plans/webshop/failback", data=portal.form(client))
+    answer = client.post("/plans/webshop/failback", data=portal.form(client, confirm="webshop"))
     assert answer.status_code == 409
     assert "is active" in answer.text
 
@@ -250,10 +260,10 @@ def test_failover_of_a_silent_primary(portal: Portal) -> None:
     portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"]))
     client = portal.client(Role.dr_admin)
     for attestation in ("", "  ", "x" * 501, "{{ lookup('pipe', 'id') }}", "{% x %}"):
-        answer = client.post("/plans/webshop/failover", data=portal.form(client, attestation=attestation))
+        answer = client.post("/plans/webshop/failover", data=portal.form(client, confirm="webshop", attestation=attestation))
         assert answer.status_code == 400
     assert runs.latest(portal.store) == []
-    client.post("/plans/webshop/failover", data=portal.form(client, attestation=" J. Weber,\n on site "))
+    client.post("/plans/webshop/failover", data=portal.form(client, confirm="webshop", attestation=" J. Weber,\n on site "))
     (run,) = runs.latest(portal.store)
     assert run.arguments == {"attestation": "J. Weber, on site"}
 
@@ -270,7 +280,7 @@ def test_failover_of_a_silent_primary_that_holds_leases(tmp_path: Path) -> None:
     page = client.get("/plans/webshop").text
     assert f"<dt>Lease</dt><dd>fra-hv1: epoch 1, until {since(row['until'])} unless it is renewed" in page
     assert "the failover waits until the site's ownership leases have run out" in page
-    client.post("/plans/webshop/failover", data=portal.form(client, attestation=" "))
+    client.post("/plans/webshop/failover", data=portal.form(client, confirm="webshop", attestation=" "))
     (run,) = runs.latest(portal.store)
     assert run.arguments == {}
     portal.finish(run, proof="the ownership leases have run out")
@@ -292,10 +302,10 @@ def test_a_failover_to_an_earlier_state(portal: Portal) -> None:
         page.index('<option value="">the newest state') < page.index('<option value="cycle-10">') < page.index('<option value="cycle-9">')
     )
     for name in ("../cycle-9", "{{ x }}", "cycle 9"):
-        answer = client.post("/plans/webshop/failover", data=portal.form(client, recovery_point=name))
+        answer = client.post("/plans/webshop/failover", data=portal.form(client, confirm="webshop", recovery_point=name))
         assert answer.status_code == 400
     assert runs.latest(portal.store) == []
-    client.post("/plans/webshop/failover", data=portal.form(client, recovery_point="cycle-9"))
+    client.post("/plans/webshop/failover", data=portal.form(client, confirm="webshop", recovery_point="cycle-9"))
     (run,) = runs.latest(portal.store)
     assert run.arguments == {"recovery_point": "cycle-9"}
     assert "recovery_point: cycle-9" in audit.latest(portal.store, 1)[0].detail
@@ -305,7 +315,7 @@ def test_a_failover_to_an_earlier_state(portal: Portal) -> None:
 def test_an_attestation_that_nobody_asked_for_is_left_out(portal: Portal) -> None:
     portal.see(**seen("ACTIVE", "primary"))
     client = portal.client(Role.dr_admin)
-    client.post("/plans/webshop/failover", data=portal.form(client, attestation="off"))
+    client.post("/plans/webshop/failover", data=portal.form(client, confirm="webshop", attestation="off"))
     assert runs.latest(portal.store)[0].arguments == {}
 
 
@@ -684,7 +694,7 @@ LIMIT = seconds(plan()["failback"]["deadline"])
 
 def begin(portal: Portal, until: str, **fields: str) -> Response:
     client = portal.client()
-    return client.post("/plans/webshop/failback", data=portal.form(client, until=until, **fields))
+    return client.post("/plans/webshop/failback", data=portal.form(client, until=until, confirm="webshop", **fields))
 
 
 def at(seconds: float) -> str:
