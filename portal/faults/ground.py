@@ -19,6 +19,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.xdr.failback.plugins.module_utils import seal
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json, write_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.traffic.haproxy import HAProxy
@@ -204,6 +205,7 @@ class Ground(Lab):
         for host in HOSTS:
             for part in KEPT:
                 _copy(self._base / host / part, self.root / host / part)
+        self._seal_witness()
         for file in [*self.var.glob("*.sqlite*"), *self.observed.glob("*.jsonl")]:
             file.unlink()
         for file in (self._base / "controller").iterdir():
@@ -216,6 +218,13 @@ class Ground(Lab):
             self.return_site(site)
         self.boot("dr")
         self._route()
+
+    def _seal_witness(self) -> None:
+        """What was put back is what is so, and no backup that comes from an earlier time."""
+        path = self._plan_folder("witness") / "ownership.json"
+        owner = path.stat()
+        seal.write(path, read_json(path))
+        os.chown(path, owner.st_uid, owner.st_gid)
 
     def halt(self) -> None:
         """Every process of every host and of the controller is gone."""

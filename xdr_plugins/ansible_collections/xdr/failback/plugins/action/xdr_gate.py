@@ -85,12 +85,25 @@ def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -
     for host in variables["groups"][plan["group"]]:
         known = variables["hostvars"][host]
         reads[host] = read = _read(known.get(source) or {})
+        read["why"] = knock.reason(read["why"], _target(host, known))
         if read["failure"] and not forgiving:
             todo = "Put that right first; nothing was changed"
             raise XdrError(
                 f"what {host} answered is no answer: {read['failure']}", where=f"plan {plan['name']}", todo=todo, code="not_reached"
             )
     return reads
+
+
+def _target(host: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """How the controller logs in there, by the inventory."""
+    return {
+        "name": host,
+        "address": str(known.get("ansible_host", host)),
+        "port": int(known.get("ansible_port") or 22),
+        "user": known.get("ansible_user"),
+        "key": known.get("ansible_ssh_private_key_file"),
+        "known_hosts": known.get("xdr_controller_known_hosts"),
+    }
 
 
 def _lease(variables: Mapping[str, Any], plan: Mapping[str, Any]) -> Mapping[str, Any]:
