@@ -85,7 +85,8 @@ def _reads(variables: Mapping[str, Any], plan: Mapping[str, Any], action: str) -
     for host in variables["groups"][plan["group"]]:
         known = variables["hostvars"][host]
         reads[host] = read = _read(known.get(source) or {})
-        read["why"] = knock.reason(read["why"], _target(host, known))
+        if knock.LOST in read["why"]:
+            read["why"] = knock.reason(read["why"], _target(host, known))
         if read["failure"] and not forgiving:
             todo = "Put that right first; nothing was changed"
             raise XdrError(
