@@ -58,7 +58,7 @@ class WebScene(Scene):
 
     def _browse(self, page: str, post: str = "") -> dict[str, Any]:
         asked: dict[str, Any] = {"url": f"http://127.0.0.1:{PORT}", "name": NAME, "password": self._password, "page": page, "post": post}
-        asked |= {"fields": {"confirm": PLAN}}
+        asked["fields"] = {"confirm": PLAN}
         argv = [*self.ground.network.inside(CONTROLLER), sys.executable, "-m", "portal.faults.browser"]
         done = subprocess.run(argv, cwd=PROJECT, input=json.dumps(asked).encode(), capture_output=True, timeout=60, check=False)
         return dict(json.loads(done.stdout)) if done.returncode == 0 else {"text": done.stderr.decode()[-500:]}

@@ -21,21 +21,7 @@ from portal.cli import app
 from portal.store import Store, audit, migration, tables
 from portal.syslog import sending
 
-HOSTILE = 'ü"\\\n\x00'[:4]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'xdr.sqlite'}"
-    return str(request.getfixturevalue("postgresql").database())
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store.open(url)
-    yield store
-    store.close()
+HOSTILE = 'ü"\\\n'
 
 
 def tell(store: Store, *subjects: str) -> None:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,14 +15,6 @@ from portal.web import lag
 
 NOW = 1_800_000_000.0
 PLAN = {"name": "shop", "targets": {"rpo": 60}}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    sqlite = request.param == "sqlite"
-    one = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}" if sqlite else str(request.getfixturevalue("postgresql").database()))
-    yield one
-    one.close()
 
 
 @pytest.fixture
