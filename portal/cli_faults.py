@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,10 @@ def faults_run(
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="How many seeds, one after another.")] = 20,
     only: Annotated[str, typer.Option("--only", metavar="STEP", help="Only scenarios of this step, kind of fault, or step/mark.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab's files and network for the next series.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", dir_okay=False, help="Add what was played to this JSON."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Play scenarios, chosen by seed, and print what became of each; needs root."""
@@ -34,4 +39,4 @@ def faults_run(
         scenario.every(only)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    raise typer.Exit(run.run(Series(seed, iterations, only), as_json=as_json, keep=keep))
+    raise typer.Exit(run.run(Series(seed, iterations, only), as_json=as_json, keep=keep, into=record))

@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from ansible_collections.xdr.failback.plugins.module_utils.durable import locked
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from .. import PROJECT, render
 from ..interrupts import Interrupted, deaf, interruptible
-from . import series
+from . import record, series
 from .ground import Ground, ground_name, need_root
 from .play import play
 from .series import Series
@@ -21,15 +22,20 @@ from .series import Series
 FOLDER = PROJECT / "var" / "faults"
 
 
-def run(wanted: Series, *, as_json: bool, keep: bool) -> int:
-    """The exit code: 0 when all invariants held in every scenario, 2 when one did not, 1 when it was interrupted."""
+def run(wanted: Series, *, as_json: bool, keep: bool, into: Path | None = None) -> int:
+    """The exit code: 0 when all invariants held in every scenario, 2 when one did not, 1 when it was interrupted.
+
+    ``into``: the record (portal/faults/record.py) that gets what was played, also by an interrupted series.
+    """
     need_root()
     try:
         with interruptible(), _ground(keep) as ground:
             results = series.go(wanted, FOLDER, lambda scenario: play(ground, scenario), _tell)
     except Interrupted:
+        _record(into, series.read(wanted.file(FOLDER)), wanted.only)
         _tell("interrupted: what it had started is ended; the same command goes on from there")
         return 1
+    _record(into, results, wanted.only)
     if as_json:
         render.show_json(series.document(wanted, results))
     else:
@@ -64,6 +70,11 @@ def _alone() -> Iterator[None]:
         if error.where.endswith("/lock"):
             raise XdrError(f"{error.what}: another series runs", where=error.where, todo="Wait for its end", code="run_active") from error
         raise
+
+
+def _record(into: Path | None, results: list[series.Result], only: str) -> None:
+    if into:
+        _tell(f"{into} holds {record.add(into, results, only)} runs")
 
 
 def _tell(text: str) -> None:

@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from rich.console import Console
 from typer.testing import CliRunner
 
+from portal import PROJECT
 from portal.cli import app
-from portal.faults import series
+from portal.faults import record, series
 from portal.faults.ground import RESOURCES
 from portal.faults.kinds import KINDS
 from portal.faults.operator import next_action
@@ -120,3 +123,30 @@ def test_a_wrong_step_names_those_there_are() -> None:
     result = CliRunner().invoke(app, ["faults", "run", "--only", "lunch"])
     assert result.exit_code == 5
     assert "stop_services" in result.stderr
+
+
+def test_a_record_keeps_every_play_and_names_how_to_play_it_again(tmp_path: Path) -> None:
+    file = tmp_path / "runs.json"
+    first = {"seed": 7, **played(of_seed(7, every())), "scenario": "a@b/intent", "breaches": ["1 lost"], "reported": []}
+    later = {**first, "breaches": [], "seconds": 2.0, "operator": [{"from": "READY", "action": "failback", "exit_code": 0, "more": 1}]}
+    named = {**first, "seed": 0, "scenario": "c@d/done", "reached": False, "breaches": []}
+    assert record.add(file, [first]) == 1
+    assert record.add(file, [first, later]) == 2
+    assert record.add(file, [named], only="c@d/done") == 3
+    kept = json.loads(file.read_text())
+    assert {name: kept[name] for name in ("runs", "held", "struck", "scenarios", "kinds")} == {
+        "runs": 3, "held": 2, "struck": 2, "scenarios": 2, "kinds": 2,
+    }  # fmt: skip
+    assert [(one["seed"], one.get("only")) for one in kept["results"]] == [(0, "c@d/done"), (7, None), (7, None)]
+    assert kept["results"][2]["operator"] == [["READY", "failback", 0]]
+    file.write_text("[]")
+    with pytest.raises(XdrError, match="no record of played scenarios"):
+        record.add(file, [first])
+    assert file.read_text() == "[]"
+
+
+def test_the_record_that_is_kept_plays_what_there_is() -> None:
+    kept = json.loads((PROJECT / "docs" / "faults-runs.json").read_text())
+    assert kept["runs"] == len(kept["results"])
+    assert kept["held"] == sum(not one["breaches"] for one in kept["results"])
+    assert {one["scenario"] for one in kept["results"]} <= {one.name for one in every()}
