@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.environment import En
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Field, Source, SourceError, kind, read_source
 
 
-def load(inventory: Path) -> Environment:
-    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``).
+def load(inventory: Path, edited: Mapping[Path, bytes] | None = None) -> Environment:
+    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``); ``edited``: what files are to hold.
 
     Raises SourceError with every problem, XdrError when the folder has no hosts.yml or plans.yml.
     """
@@ -31,7 +32,7 @@ def load(inventory: Path) -> Environment:
     source = read_source(hosts)
     for name, group in source.data.items():
         _collect(source, (name,), group, groups, roots)
-    return load_environment(config, Inventory(groups, roots))
+    return load_environment(config, Inventory(groups, roots), edited)
 
 
 def _collect(source: Source, field: Field, group: Any, groups: dict[str, list[str]], roots: dict[str, list[str]]) -> list[str]:

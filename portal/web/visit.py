@@ -20,7 +20,7 @@ from .desk import Desk, desk
 
 COOKIE = "xdr_session"
 TOKEN_FIELD, TOKEN_HEADER = "csrf", "X-CSRF-Token"
-LARGEST = 64 * 1024  # bytes of a form
+LARGEST, FIELDS = 64 * 1024, 20  # bytes and fields of a form
 STALE = "This page is out of date, or the request did not come from it. Load the page again, then try again"
 
 ROLES: dict[Callable[..., Any], Role] = {}  # endpoint -> the least role that it lets in
@@ -67,15 +67,15 @@ def origin(request: Request) -> str:
     return f"portal {request.client.host}" if request.client else "portal"
 
 
-def allowed(role: Role) -> Callable[[Handler], Endpoint]:
-    """The handler runs in a thread, for a user with at least that role."""
+def allowed(role: Role, *, largest: int = LARGEST, fields: int = FIELDS) -> Callable[[Handler], Endpoint]:
+    """The handler runs in a thread, for a user with at least that role, and with a form of so many bytes and fields at most."""
 
     def wrap(handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             session = await session_of(request)
             if session is None:
                 return to_login(request)
-            form = await read_form(request) if request.method == "POST" else {}
+            form = await read_form(request, largest, fields) if request.method == "POST" else {}
             visit = Visit(request, session, form)
             if request.method == "POST" and not _token_is_right(visit):
                 await run_in_threadpool(visit.note, "request", request.url.path, STALE, "refused")
@@ -105,12 +105,12 @@ def to_login(request: Request) -> Response:
     return RedirectResponse("/login", 303)
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, largest: int = LARGEST, fields: int = FIELDS) -> dict[str, str]:
     """The fields of a small form; files are no fields. Raises HTTPException for a large one."""
     length = request.headers.get("Content-Length", "")
-    if not length.isdecimal() or int(length) > LARGEST:
+    if not length.isdecimal() or int(length) > largest:
         raise HTTPException(413 if length else 411, "The request is too large, or does not say how large it is")
-    async with request.form(max_files=0, max_fields=20) as form:
+    async with request.form(max_files=0, max_fields=fields) as form:
         return {name: value for name, value in form.items() if isinstance(value, str)}
 
 

@@ -26,6 +26,7 @@ ONLY_LOOKS = ("status", "verify_primary")
 CYCLE = "replicate"  # it gives way to all else, and what it had begun binds nobody
 PREFLIGHT = 120.0  # seconds after which a move that has touched nothing is taken for one that was stopped
 HOME = (State.FAILED_BACK, State.REPROTECTING, State.ACTIVE)
+LETS_GO = (State.ACTIVE, State.UNPROTECTED)  # a resource may leave the plan; a plan that has never run is the latter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -
     present = {r["name"] for group in plan["start_order"] for r in group["resources"]}
     registered = {name for read in reads.values() for name in (read.get("registered") or {}).get("instances", {})}
     gone = sorted(registered - present)
-    if gone and view.state not in (State.ACTIVE, State.UNPROTECTED):
+    if gone and view.state not in LETS_GO:
         raise XdrError(
             f"{', '.join(gone)} left the plan while it is {view.state}",
             where=str(plan["file"]),

@@ -546,6 +546,11 @@ def check_environment(source: Source) -> EnvironmentFile:
     return environment
 
 
+def help_of(field: tuple[Any, ...]) -> str:
+    """What the schema says of a field of a plan; empty where it says nothing."""
+    return _told(Plan, field) if field and not isinstance(field[-1], int) else ""
+
+
 def _need_pydantic() -> None:
     if MISSING:
         raise XdrError("the Python package pydantic is not installed", where="controller", todo="Install it: pip install pydantic")
@@ -571,8 +576,12 @@ EXPECTED = {
 
 def _description(model: type[Any], field: tuple[Any, ...]) -> str:
     """What the schema says of a field, after a semicolon."""
-    described = [_named(each)[field[-1]].description for each in _holders(model, field[:-1]) if field[-1] in _named(each)]
-    return f"; expected: {described[0]}" if described and described[0] else ""
+    told = _told(model, field)
+    return f"; expected: {told}" if told else ""
+
+
+def _told(model: type[Any], field: tuple[Any, ...]) -> str:
+    return next((_named(each)[field[-1]].description or "" for each in _holders(model, field[:-1]) if field[-1] in _named(each)), "")
 
 
 def _problem(model: type[Any], source: Source, error: Any) -> Problem:

@@ -14,7 +14,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 try:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
-    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, NodeEvent, ScalarEvent
 except ImportError as error:  # sanity tests import this file without it
     MISSING: ImportError | None = error
 else:
@@ -93,6 +93,11 @@ def read_source(path: Path, name: str = "") -> Source:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise _wrong(file, f"cannot be read: {error.strerror}") from error
+    return parse_bytes(raw, file)
+
+
+def parse_bytes(raw: bytes, file: str) -> Source:
+    """What the bytes of a file say. Raises SourceError."""
     if len(raw) > MAX_BYTES:
         raise _wrong(file, f"is larger than {MAX_BYTES // 1024} KiB, the most that is read")
     try:
@@ -126,6 +131,36 @@ def parse(text: str, file: str) -> Source:
         raise _wrong(file, f"expected a mapping (name: value) at the top, found {kind(data)}", 1, 1)
     places: dict[Field, tuple[int, int]] = {}
     return Source(file, dict(_Plain(file, places).convert(data, ())), places)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Where a value is written: ``text[start:stop]``, its anchor within. An alias's ``anchor`` is the one that it names."""
+
+    start: int
+    stop: int
+    anchor: str = ""
+    alias: bool = False
+
+
+def scalars(text: str) -> dict[Field, Scalar]:
+    """Where each scalar of a text is written that ``parse`` has accepted."""
+    events = (event for event in _events(text) if isinstance(event, NodeEvent | CollectionEndEvent))
+    first = next(events, None)
+    return dict(_written(first, events, ())) if first else {}
+
+
+def _written(event: Any, events: Iterator[Any], field: Field) -> Iterator[tuple[Field, Scalar]]:
+    if isinstance(event, MappingStartEvent):
+        while not isinstance(key := next(events), CollectionEndEvent):
+            yield from _written(next(events), events, (*field, getattr(key, "value", None)))
+    elif isinstance(event, CollectionStartEvent):
+        index = 0
+        while not isinstance(item := next(events), CollectionEndEvent):
+            yield from _written(item, events, (*field, index))
+            index += 1
+    else:
+        yield field, Scalar(event.start_mark.index, event.end_mark.index, event.anchor or "", isinstance(event, AliasEvent))
 
 
 def kind(value: object) -> str:
