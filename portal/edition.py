@@ -42,7 +42,7 @@ class Edition:
         """Write the file and keep it as a version. Raises XdrError and leaves all as it was: usage, changed_since, plan_invalid,
         wrong_state, or what the disk or git said. Either way the audit trail tells of it."""
         try:
-            version, detail = self._save(store, told_reason(reason), author)
+            version, detail = self._save(store, reason, author)
         except XdrError as error:
             audit.add(store, author.name, author.origin, ACTION, f"plan {self.book.name}", error.sentence(), "refused")
             raise
@@ -52,9 +52,8 @@ class Edition:
     def _save(self, store: Store, reason: str, author: Author) -> tuple[Version, str]:
         with _alone(self.book.path):
             before = self.book.read()
-            checked = self.checked(store, before)
-            now = _valid(self.book, before)
-            self.versions.ready(str(now["hash"]) if now else "")
+            checked, reason = self.checked(store, before), told_reason(reason)
+            self.versions.ready(lambda: str((self.book.check(before).plan or {}).get("hash", "")))
             _replace(self.book.path, self.text)
             try:
                 version = self.versions.keep(reason, author, str(checked["hash"]))
@@ -139,10 +138,6 @@ def _parts(plan: Plan) -> set[str]:
     resources = [resource for group in plan["start_order"] for resource in group["resources"]]
     places = {f"resource {one['name']} on {one['hosts']['primary']} and {one['hosts']['dr']}" for one in resources}
     return places | {f"volume {volume['name']} ({volume['path']}) of {one['name']}" for one in resources for volume in one["volumes"]}
-
-
-def _valid(book: Runbook, text: str) -> Plan | None:
-    return book.check(text).plan
 
 
 # -- the file --------------------------------------------------------------------------------------------------

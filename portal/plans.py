@@ -13,8 +13,8 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.environment import En
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Field, Source, SourceError, kind, read_source
 
 
-def load(inventory: Path, edited: Mapping[Path, bytes] | None = None) -> Environment:
-    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``); ``edited``: what files are to hold.
+def load(inventory: Path, edited: Mapping[Path, Source] | None = None) -> Environment:
+    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``); ``edited``: files as they are to be.
 
     Raises SourceError with every problem, XdrError when the folder has no hosts.yml or plans.yml.
     """

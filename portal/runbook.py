@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import help_of
-from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, parse, scalars
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, parse, parse_bytes, scalars
 
 from .plans import load
 
@@ -73,26 +73,32 @@ class Runbook:
 
     def check(self, text: str) -> Checked:
         """As ``xdr plan validate`` would check the whole environment if the file held this text. Raises XdrError without an environment."""
-        source = _parsed(text, str(self.plan["file"]))
-        start, told = (order(source.data), _help(source)) if source else ([], {})
         try:
-            plans = load(self.folder, {self.path: text.encode("utf-8")}).plans
+            source = self._parsed(text)
         except SourceError as error:
-            own = [problem for problem in error.problems if Path(problem.file).name == self.path.name]
+            return Checked(error.problems)
+        start, told = order(source.data), _help(source)
+        try:
+            plans = load(self.folder, {self.path: source}).plans
+        except SourceError as error:
+            own = [problem for problem in error.problems if problem.file == source.file]
             return Checked(own, [problem for problem in error.problems if problem not in own], None, start, told)
-        return Checked(plan=next(plan for plan in plans.values() if Path(plan["file"]).name == self.path.name), start=start, help=told)
+        return Checked(plan=next(plan for plan in plans.values() if plan["file"] == source.file), start=start, help=told)
+
+    def start(self, text: str) -> list[Place]:
+        """The order that the text makes, as far as it can be read."""
+        try:
+            return order(self._parsed(text).data)
+        except SourceError:
+            return []
+
+    def _parsed(self, text: str) -> Source:
+        return parse_bytes(text.encode("utf-8"), str(self.plan["file"]))
 
 
 def digest(text: str) -> str:
     """By which it is known whether somebody has saved in between."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _parsed(text: str, file: str) -> Source | None:
-    try:
-        return parse(text, file)
-    except SourceError:
-        return None
 
 
 def order(data: Mapping[str, Any]) -> list[Place]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,17 +99,17 @@ class Versions:
         except UnicodeDecodeError as error:
             raise XdrError(f"version {version.short} is not UTF-8", where=str(self.file)) from error
 
-    def ready(self, plan_hash: str = "") -> None:
+    def ready(self, plan_hash: Callable[[], str] = str) -> None:
         """Make the repository where there is none, and keep what the file holds if no version does: somebody has edited it by hand.
 
-        ``plan_hash``: of the plan that it holds, where it holds one. Raises XdrError where a commit is not possible now, so that
+        ``plan_hash`` tells that of the plan that it holds, where it holds one. Raises XdrError where a commit is not possible now, so that
         nothing is written in vain.
         """
         if not self._kept():
             self._git("init", "--quiet", str(self.folder.resolve()))
         self._no_other_work()
         if self._status():
-            self.keep(FOUND, Author(OUTSIDE), plan_hash)
+            self.keep(FOUND, Author(OUTSIDE), plan_hash())
 
     def keep(self, reason: str, author: Author, plan_hash: str) -> Version:
         """A version of what the file holds now. Raises XdrError: nothing is left staged then."""

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users
+from . import auth, banner, hub, incidents, lag, pages, plans, runbook, runs, sites, streams, trail, users
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -34,6 +34,15 @@ ROUTES = [
     Route("/plans/{plan}/incidents", incidents.overview),
     Route("/plans/{plan}/incidents/{run}", incidents.one),
     Route("/plans/{plan}/incidents/{run}/notes", incidents.note, methods=["POST"]),
+    Route("/plans/{plan}/runbook", runbook.yaml),
+    Route("/plans/{plan}/runbook/check", runbook.check, methods=["POST"]),
+    Route("/plans/{plan}/runbook/review", runbook.review, methods=["POST"]),
+    Route("/plans/{plan}/runbook/save", runbook.save, methods=["POST"]),
+    Route("/plans/{plan}/runbook/priorities", runbook.priorities),
+    Route("/plans/{plan}/runbook/priorities", runbook.reprioritise, methods=["POST"]),
+    Route("/plans/{plan}/runbook/versions", runbook.versions),
+    Route("/plans/{plan}/runbook/versions/{version}", runbook.version),
+    Route("/plans/{plan}/runbook/versions/{version}/restore", runbook.restore, methods=["POST"]),
     Route("/plans/{plan}/{action}", plans.act, methods=["POST"]),
     Route("/runs", runs.overview),
     Route("/runs/{run}", runs.one),

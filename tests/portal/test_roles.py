@@ -24,6 +24,15 @@ TABLE = {
     ("GET", "/plans/{plan}/incidents"): Role.viewer,
     ("GET", "/plans/{plan}/incidents/{run}"): Role.viewer,
     ("POST", "/plans/{plan}/incidents/{run}/notes"): Role.operator,
+    ("GET", "/plans/{plan}/runbook"): Role.viewer,
+    ("POST", "/plans/{plan}/runbook/check"): Role.operator,
+    ("POST", "/plans/{plan}/runbook/review"): Role.operator,
+    ("POST", "/plans/{plan}/runbook/save"): Role.dr_admin,
+    ("GET", "/plans/{plan}/runbook/priorities"): Role.viewer,
+    ("POST", "/plans/{plan}/runbook/priorities"): Role.operator,
+    ("GET", "/plans/{plan}/runbook/versions"): Role.viewer,
+    ("GET", "/plans/{plan}/runbook/versions/{version}"): Role.viewer,
+    ("POST", "/plans/{plan}/runbook/versions/{version}/restore"): Role.dr_admin,
     ("POST", "/plans/{plan}/{action}"): Role.operator,
     ("GET", "/runs"): Role.viewer,
     ("GET", "/runs/{run}"): Role.viewer,
@@ -55,7 +64,13 @@ def routes() -> Iterator[tuple[str, str, Route]]:
 
 
 def filled(path: str, run: str) -> str:
-    return path.replace("{plan}", "webshop").replace("{action}", "replicate").replace("{run}", run).replace("{user}", "vera")
+    return (
+        path.replace("{plan}", "webshop")
+        .replace("{action}", "replicate")
+        .replace("{run}", run)
+        .replace("{user}", "vera")
+        .replace("{version}", "0" * 40)
+    )
 
 
 POSTS = [(method, path) for method, path, _ in routes() if method == "POST" and (method, path) not in OPEN]
@@ -86,7 +101,7 @@ def test_who_may(portal: Portal, method: str, path: str, role: Role) -> None:
         assert answer.status_code == 403
         assert f"takes the role {TABLE[method, path].label}" in answer.text
     else:
-        assert answer.status_code in (200, 303, 409)
+        assert answer.status_code in ((404,) if "{version}" in path else (200, 303, 409))
 
 
 @pytest.mark.parametrize("given", [None, "", "wrong", "ü"], ids=["missing", "empty", "wrong", "not ascii"])

@@ -20,7 +20,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
     check_environment,
     check_plan,
 )
-from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, parse_bytes, read_source
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, read_source
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Environment:
     sites: dict[str, list[str]]  # display name -> inventory hosts
 
 
-def load_environment(config: Path, inventory: Inventory, edited: Mapping[Path, bytes] | None = None) -> Environment:
-    """``config`` is the environment's plans.yml; ``edited``: what files of plans are to hold. Raises SourceError with every problem."""
+def load_environment(config: Path, inventory: Inventory, edited: Mapping[Path, Source] | None = None) -> Environment:
+    """``config`` is the environment's plans.yml; ``edited``: files of plans as they are to be. Raises SourceError with every problem."""
     source = read_source(config, _shown(config))
     environment = check_environment(source)
     problems = list(_environment_problems(source, environment, inventory))
@@ -69,9 +69,9 @@ def _shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _read_plan(path: Path, problems: list[Problem], edited: bytes | None) -> tuple[Source, Plan] | None:
+def _read_plan(path: Path, problems: list[Problem], edited: Source | None) -> tuple[Source, Plan] | None:
     try:
-        source = read_source(path, _shown(path)) if edited is None else parse_bytes(edited, _shown(path))
+        source = edited or read_source(path, _shown(path))
     except SourceError as error:
         problems += error.problems
         return None
