@@ -103,9 +103,13 @@ def digest(text: str) -> str:
 
 def order(data: Mapping[str, Any]) -> list[Place]:
     """The groups in the order in which they start; those without a priority last."""
-    groups = data.get("groups")
-    places = [_place(group) for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
+    places = [_place(group) for group in _groups(data) if isinstance(group, dict)]
     return sorted(places, key=lambda place: (place.priority is None, place.priority or 0))
+
+
+def _groups(data: Mapping[str, Any]) -> list[Any]:
+    groups = data.get("groups")
+    return groups if isinstance(groups, list) else []
 
 
 def _place(group: Mapping[str, Any]) -> Place:
@@ -134,7 +138,7 @@ def reprioritised(text: str, wanted: Mapping[str, int]) -> str:
     Raises SourceError for a text that is no YAML, XdrError (usage) for a group whose priority cannot be changed alone.
     """
     source, written = parse(text, "the plan"), scalars(text)
-    numbers = {group.get("name"): index for index, group in enumerate(source.data.get("groups") or ()) if isinstance(group, dict)}
+    numbers = {str(group.get("name")): index for index, group in enumerate(_groups(source.data)) if isinstance(group, dict)}
     used = {scalar.anchor for scalar in written.values() if scalar.alias}
     changes: list[tuple[int, int, str]] = []
     for group, priority in wanted.items():

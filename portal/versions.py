@@ -140,7 +140,8 @@ class Versions:
             if b"not a git repository" not in found.stderr:
                 raise self._failed(found.stderr)
             return False
-        return self._git("check-ignore", "--quiet", "--", self.file.name, may_fail=True).returncode != 0
+        plain = {"GIT_LITERAL_PATHSPECS": "0"}  # it knows no other paths than literal ones, and refuses to be told so
+        return self._git("check-ignore", "--quiet", "--", f"./{self.file.name}", names=plain, may_fail=True).returncode != 0
 
     def _status(self) -> str:
         """Two letters as ``git status`` writes them: in the index, in the folder; empty where the newest version is what the file holds."""
