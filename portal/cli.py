@@ -17,7 +17,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runs, cli_users
+from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runbook, cli_runs, cli_users
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -55,7 +55,7 @@ class Commands(TyperGroup):
 
 
 app = group("Bring a company's workloads home from the DR site, without losing an acknowledged write.", cls=Commands)
-plan_app = group("Plans: validate and show them.")
+plan_app = group("Plans: validate and show them; their order, priorities and versions.")
 site_app = group("Sites: list and test them.")
 db_app = group("The store: bring it to this program's version.")
 schema_app = group("The schema of plan files.")
@@ -98,6 +98,9 @@ def plan_show(name: PlanName, inventory: Inventory = DEFAULT_INVENTORY, as_json:
         seen = following.last_seen(name, inventory)
         render.show(plan_view.render(found, status.proof(seen), seen.get("split")))
 
+
+for name, command in cli_runbook.COMMANDS.items():
+    plan_app.command(name)(command)
 
 # -- site ------------------------------------------------------------------------------------------------------
 

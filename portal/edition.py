@@ -168,6 +168,7 @@ def _replace(path: Path, text: str) -> None:
         fresh.replace(path)
         durable.fsync_folder(path.parent)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
         todo = "Let the file and its folder belong to the account that runs XDR, or edit it by hand"
         raise XdrError(f"the file cannot be written ({error.strerror})", where=str(path), todo=todo) from error

@@ -46,13 +46,16 @@ def validate(what: str, inventory: Path) -> Iterator[str]:
 
     Raises XdrError, code invalid, naming file, line, field and what is expected.
     """
+    for plan in chosen(what, inventory).values():
+        yield describe(plan)
+
+
+def chosen(what: str, inventory: Path) -> dict[str, Plan]:
+    """The plans of a file (with the others of its environment checked), the one of that name, or all. Raises XdrError as ``validate``."""
     path = Path(what)
     if what and (path.exists() or path.suffix in (".yml", ".yaml")):
-        plans = _beside(path)
-    else:
-        plans = {what: one_plan(what, inventory)} if what else all_plans(inventory)
-    for plan in plans.values():
-        yield describe(plan)
+        return _beside(path)
+    return {what: one_plan(what, inventory)} if what else all_plans(inventory)
 
 
 def _beside(path: Path) -> dict[str, Plan]:
