@@ -13,10 +13,13 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from .options import DEFAULT_INVENTORY, Force, Inventory, Json, PlanName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from .incident import Incident
     from .store import Store
+    from .versions import Version
 
 
 def report(
@@ -32,7 +35,7 @@ def report(
     from . import report as reports
 
     store = following.open_store(inventory)
-    document = reports.of(store, _chosen(store, plan, incident))
+    document = reports.of(store, _chosen(store, plan, incident), _versions(plan, inventory))
     if html:
         _write(html, document, force=force)
         render.complain(f"the report is in {html}")
@@ -51,6 +54,18 @@ def _chosen(store: Store, plan: str, wanted: str) -> Incident:
         what = f"run {wanted} is of no incident" if wanted else "no incident is known"
         raise XdrError(what, where=f"plan {plan}", todo="xdr run list shows the plan's runs", code="usage")
     return found
+
+
+def _versions(plan: str, inventory: Path) -> Sequence[Version]:
+    """Of the plan's file; none of a plan that the environment does not have any more."""
+    from . import plan_view
+    from .edition import versions_of
+    from .runbook import Runbook
+
+    try:
+        return versions_of(Runbook(inventory, plan_view.one_plan(plan, inventory))).known()
+    except XdrError:
+        return ()
 
 
 def _write(file: Path, document: dict[str, Any], *, force: bool) -> None:

@@ -18,6 +18,7 @@ from .store.runs import Run
 
 if TYPE_CHECKING:
     from .store import Store
+    from .versions import Version
 
 BAD, WARN = "bad", "warn"
 
@@ -80,19 +81,20 @@ class _Course:
         self.lines.append(Line(event["at"], self.run.id, what, tone=tone))
 
 
-def of(store: Store, incident: Incident) -> dict[str, Any]:
-    """The report as a document; times are Unix seconds.
+def of(store: Store, incident: Incident, versions: Sequence[Version] = ()) -> dict[str, Any]:
+    """The report as a document; times are Unix seconds. ``versions`` of the plan's file, the newest first, where they are known.
 
     ``state``: open, over (protected at home again), or closed, when all of its ``checklist`` is done, too; ``costs``: what each move cost
     that ended an outage, as achieved.py tells it, with its ``run`` and ``action``; ``timeline``: Lines, and ``issues`` those of them that
     went wrong; ``asked``: the audit entries about the plan in that time; ``retries``: runs that were launched more than once;
-    ``skipped``: answers that left health checks out; ``runbook``: the hashes of the plan that the runs had pinned; ``notes``: what people
-    wrote.
+    ``skipped``: answers that left health checks out; ``runbook``: the hashes of the plan that the runs had pinned, and ``versions`` that
+    hold them: ``{"plan": hash, "version", "at", "who", "reason"}``; ``notes``: what people wrote.
     """
     evidence = Evidence()
     courses = [_course(store, run, evidence) for run in incident.runs]
     written = notes.of(store, incident.id)
     checked = checklist.items(incident, evidence, written)
+    pinned = dict.fromkeys(plan for course in courses for plan in course.plans)
     closed = incident.over and all(item.done for item in checked)
     lines = sorted((line for course in courses for line in course.lines), key=lambda line: line.at)
     return {
@@ -110,9 +112,17 @@ def of(store: Store, incident: Incident) -> dict[str, Any]:
         "retries": [{"run": run.id, "action": run.action, "launches": run.attempts} for run in incident.runs if run.attempts > 1],
         "skipped": _skipped(incident.runs),
         "asked": [entry.to_json() for entry in audit.of_plan(store, incident.plan, incident.began - 1, incident.ended or time.time())],
-        "runbook": list({plan: None for course in courses for plan in course.plans}),
+        "runbook": list(pinned),
+        "versions": [found for plan in pinned for found in _version(plan, incident, versions)],
         "notes": [note.to_json() for note in written],
     }
+
+
+def _version(plan: str, incident: Incident, versions: Sequence[Version]) -> Iterator[dict[str, Any]]:
+    """The newest of those that hold the plan and were there by then: a later one may differ from it in a comment."""
+    until = incident.ended or time.time()
+    for one in [one for one in versions if one.plan_hash == plan and one.at <= until][:1]:
+        yield {"plan": plan, "version": one.id, "at": one.at, "who": one.who, "reason": one.reason}
 
 
 def _course(store: Store, run: Run, evidence: Evidence) -> _Course:

@@ -83,6 +83,13 @@ class Versions:
         fields = told.decode("utf-8", "replace").split("\0")
         return list(_versions(fields))
 
+    def known(self) -> list[Version]:
+        """All, or none where git does not tell: for what is to be shown in any case."""
+        try:
+            return self.all()
+        except XdrError:
+            return []
+
     def one(self, version: str) -> Version | None:
         """By its commit, or by the beginning of it; None where the file has no such version."""
         if not re.fullmatch(r"[0-9a-f]{7,64}", version):

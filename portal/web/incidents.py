@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -11,7 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from .. import checklist, incident, report
+from ..edition import versions_of
 from ..incident import Incident
+from ..runbook import Runbook
 from ..store import notes
 from ..store.accounts import Role
 from .pages import page
@@ -31,7 +34,7 @@ def overview(visit: Visit) -> Response:
 def one(visit: Visit) -> Response:
     found = _incident(visit)
     if visit.request.query_params.get("format") == "json":
-        return JSONResponse(report.of(visit.desk.store, found))
+        return JSONResponse(_report(visit, found))
     return _page(visit, found)
 
 
@@ -56,5 +59,10 @@ def _incident(visit: Visit) -> Incident:
     return found
 
 
+def _report(visit: Visit, found: Incident) -> dict[str, Any]:
+    plan = visit.desk.inventory.plans.get(found.plan)
+    return report.of(visit.desk.store, found, versions_of(Runbook(visit.desk.inventory.folder, plan)).known() if plan else ())
+
+
 def _page(visit: Visit, found: Incident, refusal: str = "", status: int = 200) -> Response:
-    return page(visit, "incident.html", status, report=report.of(visit.desk.store, found), refusal=refusal, longest=notes.LONGEST)
+    return page(visit, "incident.html", status, report=_report(visit, found), refusal=refusal, longest=notes.LONGEST)

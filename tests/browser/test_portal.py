@@ -265,6 +265,39 @@ def test_sites_users_audit_and_runs(page: Page, portal: Portal, scheme: str) -> 
     shot(page, "runs", scheme)
 
 
+def test_a_plan_is_edited(page: Page, scheme: str) -> None:
+    """Errors at the line while one types, the order at once, groups moved by keys and by dragging; nothing is saved here."""
+    login(page, Role.operator)
+    page.goto(f"/plans/{PLAN}")
+    page.get_by_role("link", name="the runbook").click()
+    text = page.get_by_label(f"YAML of {PLAN}")
+    before = text.input_value()
+    text.fill(before.replace("priority: 3", "priorty: 3"))
+    line = before.splitlines().index("    priority: 3") + 1
+    expect(page.locator(f"#L{line}")).to_have_class("bad")
+    page.locator("#problems a").last.click()
+    assert text.evaluate("area => area.value.slice(area.selectionStart, area.selectionEnd)") == "priorty: 3"
+    expect(page.locator("#field-help")).to_contain_text(f"line {line}: unknown field; did you mean 'priority'?")
+    shot(page, "runbook-wrong", scheme)
+    text.fill(before.replace("priority: 3", "priority: 3\n").replace("priority: 1 ", "priority: 4 "))
+    expect(page.locator("#problems")).to_contain_text("It validates")
+    expect(page.locator(".order").last.locator("strong")).to_have_text(["database", "frontend", "application"])
+    expect(page.locator("#gutter span")).to_have_count(before.count("\n") + 2)
+    shot(page, "runbook", scheme)
+    page.get_by_role("button", name="Differences, and save").click()
+    expect(page.locator("tr.more").first).to_contain_text("priority: 4")
+    expect(page.get_by_role("main")).to_contain_text("Saving takes the role dr-admin")
+    shot(page, "runbook-review", scheme, whole=True)
+    page.get_by_role("link", name="Priorities").click()
+    page.get_by_role("button", name="frontend starts earlier").press("ArrowUp")
+    expect(page.locator(".order").first.locator("strong")).to_have_text(["database", "frontend", "application"])
+    expect(page.get_by_role("button", name="frontend starts earlier")).to_be_focused()
+    page.locator("tr[data-group=database]").drag_to(page.locator("tr[data-group=application]"))
+    expect(page.locator(".order").first.locator("strong")).to_have_text(["frontend", "application", "database"])
+    assert [page.get_by_label(f"Priority of {group}").input_value() for group in ("frontend", "application", "database")] == ["1", "2", "3"]
+    shot(page, "priorities", scheme)
+
+
 def test_no_page_is_wider_than_a_phone(page: Page, portal: Portal, scheme: str) -> None:
     run = portal.request("failback")
     runs.begin(portal.store, run.id, "here-1")
@@ -276,6 +309,9 @@ def test_no_page_is_wider_than_a_phone(page: Page, portal: Portal, scheme: str) 
         ("plans", "/"),
         ("plan", f"/plans/{PLAN}"),
         ("run", f"/runs/{run.id}"),
+        ("runbook", f"/plans/{PLAN}/runbook"),
+        ("priorities", f"/plans/{PLAN}/runbook/priorities"),
+        ("versions", f"/plans/{PLAN}/runbook/versions"),
         *((name, f"/{name}") for name in ("sites", "runs", "users", "audit")),
     ):
         page.goto(path)

@@ -20,6 +20,8 @@ from portal.cli import app
 from portal.incident import Incident, split
 from portal.store import Store, events, notes, runs
 from portal.store.runs import Run
+from portal.versions import Version
+from portal.web.pages import printed
 
 PLAN = "shop"
 COST = Achieved(4.5, 100.0, 104.5, targets={"rto": 900.0, "rpo": 300.0}).to_json()
@@ -104,6 +106,19 @@ def home(store: Store) -> Incident:
     perform(store, "reprotect", told(400.0), state="ACTIVE")
     [found] = incident.of_plan(store, PLAN)
     return found
+
+
+def test_the_report_names_the_version_of_the_runbook(store: Store, home: Incident) -> None:
+    """The newest with the plan that was pinned, of those that were there by then."""
+    assert home.ended
+    saved = [("c4", home.ended + 60, "h1"), ("c3", home.ended - 60, "h2"), ("c2", home.ended - 70, "h1"), ("c1", home.ended - 80, "h1")]
+    versions = [Version(commit, at, "alice", HOSTILE, plan) for commit, at, plan in saved]
+    document = report.of(store, home, versions)
+    assert document["versions"] == [{"plan": "h1", "version": "c2", "at": home.ended - 70, "who": "alice", "reason": HOSTILE}]
+    page = printed("report.html", report=document)
+    assert "<code>h1</code> (version c2, saved " in page
+    assert HOSTILE not in page
+    assert report.of(store, home)["versions"] == []
 
 
 def test_a_report(store: Store, home: Incident) -> None:
