@@ -118,8 +118,8 @@ def objections(now: Plan, new: Plan, seen: Mapping[str, Any], active: Run | None
         )
     gone, state = sorted(_parts(now) - _parts(new)), seen.get("state", "unknown")
     if gone and (state not in LETS_GO or active):
-        known = f"it is {state}" if state in LETS_GO or state != "unknown" else "its state is not known"
-        yield f"{', '.join(gone)} would leave the plan while {known}: that may be only while it is ACTIVE and no run is active"
+        known = f"run {active.id} is active" if active else f"it is {state}" if state != "unknown" else "its state is not known"
+        yield f"{', '.join(gone)} would leave the plan while {known}: that may be only while it is ACTIVE, or UNPROTECTED at home"
 
 
 def leaving(now: Plan, new: Plan) -> list[str]:

@@ -99,7 +99,7 @@ class Versions:
 
     def text(self, version: Version) -> str:
         """What the file held. Raises XdrError, too, where that is no text."""
-        path = self._git("ls-tree", "--name-only", "--full-name", version.id, "--", self.file.name).stdout.decode().strip("\n")
+        path = self._git("ls-tree", "-z", "--name-only", "--full-name", version.id, "--", self.file.name).stdout.decode().strip("\0")
         content = self._git("cat-file", "blob", f"{version.id}:{path}").stdout
         try:
             return content.decode("utf-8")

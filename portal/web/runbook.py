@@ -195,10 +195,10 @@ def _version(visit: Visit, sheet: Sheet, refusal: str = "", status: int = 200) -
         "changed": difference(kept.text(later[0]) if later else "", text),
         "first": not later,
         "sheet": Sheet(visit, sheet.book, sheet.saved, text, digest(sheet.saved)),
+        "given": visit.form.get("reason", ""),
+        "longest": LONGEST,
     }
-    return page(
-        visit, "runbook_version.html", status, book=sheet.book, version=found, refusal=refusal, longest=LONGEST, here="versions", **values
-    )
+    return page(visit, "runbook_version.html", status, book=sheet.book, version=found, refusal=refusal, here="versions", **values)
 
 
 def _found(visit: Visit, book: Runbook) -> tuple[Version, str]:
@@ -245,7 +245,8 @@ def _editor(visit: Visit, sheet: Sheet, refusal: str = "", status: int = 200, co
 
 
 def _review(visit: Visit, sheet: Sheet, refusal: str = "", status: int = 200) -> Response:
-    return page(visit, "runbook_review.html", status, sheet=sheet, book=sheet.book, refusal=refusal, longest=LONGEST, here="yaml")
+    values = {"sheet": sheet, "book": sheet.book, "longest": LONGEST, "given": visit.form.get("reason", "")}
+    return page(visit, "runbook_review.html", status, refusal=refusal, here="yaml", **values)
 
 
 def _to(book: Runbook, where: str) -> Response:

@@ -154,6 +154,7 @@ def test_no_version_without_a_reason(desk: Desk, reason: str) -> None:
     assert answer.status_code == 400
     assert "reason" in answer.text
     assert typed(answer.text) == before + "# more\n"
+    assert f'value="{reason}"' in answer.text, "what was typed stays"
     assert (desk.text, desk.versions.all()) == (before, [])
 
 
@@ -313,6 +314,10 @@ def test_the_priorities_are_written_back_with_all_else_as_it_was(desk: Desk) -> 
     ]
     assert desk.post("save", text, reason="last").status_code == 303
     assert desk.text == text
+
+
+def test_the_form_of_a_plan_with_many_groups(desk: Desk) -> None:
+    assert desk.post("priorities", **{f"priority:group-{number}": "1" for number in range(100)}).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["", "x", "-1", "1.5", "٣", "12345678"])

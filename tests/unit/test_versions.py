@@ -102,10 +102,10 @@ def test_what_was_edited_by_hand_is_a_version_of_its_own(tree: Path) -> None:
 
 
 def test_a_new_file_and_another_plan_beside_it(tree: Path) -> None:
-    one = Versions(versions(tree).folder, plan(tree).with_name("--all *.yml"))
+    one = Versions(versions(tree).folder, plan(tree).with_name('--all "*".yml'))
     one.file.write_text("b: 1\n")
     keep(one, "b: 2\n")
-    assert [version.reason for version in one.all()] == ["why", FOUND]
+    assert [(version.reason, one.text(version)) for version in one.all()] == [("why", "b: 2\n"), (FOUND, "b: 1\n")]
     assert [version.reason for version in versions(tree).all()] == ["Bob's"]
 
 
