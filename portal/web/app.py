@@ -39,7 +39,7 @@ ROUTES = [
     Route("/plans/{plan}/runbook/review", runbook.review, methods=["POST"]),
     Route("/plans/{plan}/runbook/save", runbook.save, methods=["POST"]),
     Route("/plans/{plan}/runbook/priorities", runbook.priorities),
-    Route("/plans/{plan}/runbook/priorities", runbook.reprioritise, methods=["POST"]),
+    Route("/plans/{plan}/runbook/reorder", runbook.reprioritise, methods=["POST"]),
     Route("/plans/{plan}/runbook/versions", runbook.versions),
     Route("/plans/{plan}/runbook/versions/{version}", runbook.version),
     Route("/plans/{plan}/runbook/versions/{version}/restore", runbook.restore, methods=["POST"]),

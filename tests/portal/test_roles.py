@@ -29,7 +29,7 @@ TABLE = {
     ("POST", "/plans/{plan}/runbook/review"): Role.operator,
     ("POST", "/plans/{plan}/runbook/save"): Role.dr_admin,
     ("GET", "/plans/{plan}/runbook/priorities"): Role.viewer,
-    ("POST", "/plans/{plan}/runbook/priorities"): Role.operator,
+    ("POST", "/plans/{plan}/runbook/reorder"): Role.operator,
     ("GET", "/plans/{plan}/runbook/versions"): Role.viewer,
     ("GET", "/plans/{plan}/runbook/versions/{version}"): Role.viewer,
     ("POST", "/plans/{plan}/runbook/versions/{version}/restore"): Role.dr_admin,

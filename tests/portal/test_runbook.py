@@ -297,16 +297,16 @@ def numbers(page: str) -> dict[str, str]:
 
 def test_the_priorities_are_moved_by_buttons(desk: Desk) -> None:
     assert numbers(desk.see("/priorities")) == {"database": "1", "application": "2", "frontend": "3"}
-    page = desk.post("priorities", move="up:frontend").text
+    page = desk.post("reorder", move="up:frontend").text
     assert list(numbers(page).items()) == [("database", "1"), ("frontend", "2"), ("application", "3")]
     assert orders(page)[1] == ["application", "frontend", "database"]
-    again = desk.post("priorities", move="down:database", **{f"priority:{group}": number for group, number in numbers(page).items()}).text
+    again = desk.post("reorder", move="down:database", **{f"priority:{group}": number for group, number in numbers(page).items()}).text
     assert list(numbers(again)) == ["frontend", "database", "application"]
 
 
 def test_the_priorities_are_written_back_with_all_else_as_it_was(desk: Desk) -> None:
     before = desk.text
-    review = desk.post("priorities", review="1", **{"priority:database": "5"})
+    review = desk.post("reorder", review="1", **{"priority:database": "5"})
     text = typed(review.text)
     changed = [(old, new) for old, new in zip(before.splitlines(), text.splitlines(), strict=True) if old != new]
     assert changed == [
@@ -317,18 +317,18 @@ def test_the_priorities_are_written_back_with_all_else_as_it_was(desk: Desk) -> 
 
 
 def test_the_form_of_a_plan_with_many_groups(desk: Desk) -> None:
-    assert desk.post("priorities", **{f"priority:group-{number}": "1" for number in range(100)}).status_code == 200
+    assert desk.post("reorder", **{f"priority:group-{number}": "1" for number in range(100)}).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["", "x", "-1", "1.5", "٣", "12345678"])
 def test_a_priority_is_a_number(desk: Desk, given: str) -> None:
-    answer = desk.post("priorities", **{"priority:database": given})
+    answer = desk.post("reorder", **{"priority:database": given})
     assert answer.status_code == 400
     assert "group database needs a whole number from 1 to 9999" in answer.text
 
 
 def test_two_groups_of_one_priority_are_told_and_not_reviewed(desk: Desk) -> None:
-    page = desk.post("priorities", review="1", **{"priority:database": "2"}).text
+    page = desk.post("reorder", review="1", **{"priority:database": "2"}).text
     assert "priority 2 is that of group database already" in problems(page)
     assert 'name="reason"' not in page
 
