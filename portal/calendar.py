@@ -1,0 +1,80 @@
+# Copyright: the XDR developers
+# GNU General Public License v3.0+ (see LICENSE)
+"""The calendar of one plan: its maintenance windows with all that the store knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
+from . import occurrences
+from .consent import Consent, consent
+from .occurrences import Occurrence
+from .store import Store, invitations, windows
+from .store.invitations import Invitation
+from .store.windows import OneOff, Outcome
+
+DAY = 86_400.0
+LOOK_BACK = 400 * DAY
+FOR_EVER = 3650 * DAY
+LOOK_AHEAD = (8 * DAY, 70 * DAY, 3300 * DAY)  # for the next window, as far as has to be
+BEFORE = ("REVERSING", "READY")  # states in which a failback may be coming
+
+
+@dataclass(frozen=True)
+class Calendar:
+    plan: Mapping[str, Any]
+    one_offs: Sequence[OneOff]
+    outcomes: Mapping[str, Outcome]
+    invitations: Sequence[Invitation]
+
+    @classmethod
+    def read(cls, store: Store, plan: Mapping[str, Any], now: float) -> Calendar:
+        name, since = plan["name"], now - LOOK_BACK
+        return cls(plan, windows.one_offs(store, name, since), windows.known(store, name, since), invitations.of(store, name, since))
+
+    @property
+    def by_itself(self) -> bool:
+        """A window's opening begins the failback."""
+        return bool(self.plan["maintenance"]["start"] == "window")
+
+    def binding(self, now: float) -> bool:
+        """Whether a failback may begin in a window only: with any that recurs, or one by hand that is not over."""
+        return bool(self.plan["maintenance"]["windows"]) or any(
+            not one.cancelled and one.end > now for one in self.between(now, now + FOR_EVER)
+        )
+
+    def between(self, since: float, until: float) -> list[Occurrence]:
+        return occurrences.between(self.plan, self.one_offs, self.outcomes, since, until)
+
+    def open(self, now: float) -> list[Occurrence]:
+        """Those that are open now, the one that ends last first."""
+        found = [one for one in self.between(now, now) if one.begin <= now < one.end and not one.cancelled]
+        return sorted(found, key=lambda one: -one.end)
+
+    def coming(self, now: float) -> Occurrence | None:
+        """The next one that opens."""
+        for ahead in LOOK_AHEAD:
+            found = [one for one in self.between(now, now + ahead) if one.begin > now and not one.cancelled]
+            if found:
+                return found[0]
+        return None
+
+    def one(self, key: str, now: float) -> Occurrence:
+        """Of those that are not over. Raises XdrError, usage."""
+        found = next((one for one in self.between(now, now + LOOK_BACK) if one.key == key), None)
+        if found is None:
+            todo = f"xdr window list {self.plan['name']} shows them"
+            raise XdrError(f"plan {self.plan['name']} has no window {key!r}, or it is over", todo=todo, code="usage")
+        return found
+
+    def consent(self, occurrence: Occurrence) -> Consent:
+        return consent(self.plan, occurrence, self.invitations)
+
+    def scheduled(self, state: str, now: float) -> Occurrence | None:
+        """The window that will begin a failback by itself: the plan is SCHEDULED then."""
+        coming = self.coming(now) if self.by_itself and state in BEFORE else None
+        return coming if coming and self.consent(coming).cleared else None
