@@ -15,13 +15,14 @@ from .consent import Consent, consent
 from .occurrences import Occurrence
 from .store import Store, invitations, windows
 from .store.invitations import Invitation
-from .store.windows import OneOff, Outcome
+from .store.windows import COMING, OneOff, Outcome
 
 DAY = 86_400.0
 LOOK_BACK = 400 * DAY
 FOR_EVER = 3650 * DAY
 LOOK_AHEAD = (8 * DAY, 70 * DAY, 3300 * DAY)  # for the next window, as far as has to be
-BEFORE = ("REVERSING", "READY")  # states in which a failback may be coming
+BEFORE = ("REVERSING", "READY")  # states in which the next thing is a failback
+AWAY = ("FAILED_OVER", "FAILING_BACK", "ROLLING_BACK", "HALTED", *BEFORE)  # in which one may be coming
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Calendar:
         """Those that are open now, the one that ends last first."""
         found = [one for one in self.between(now, now) if one.begin <= now < one.end and not one.cancelled]
         return sorted(found, key=lambda one: -one.end)
+
+    def opened(self, now: float) -> list[Occurrence]:
+        """Those that have opened, and nothing became of them yet."""
+        expected = [one.begin for one in self.outcomes.values() if one.outcome == COMING and one.begin <= now]
+        return [one for one in self.between(min(expected, default=now), now) if not one.settled]
 
     def coming(self, now: float) -> Occurrence | None:
         """The next one that opens."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window, clock
@@ -75,6 +76,14 @@ def counting(run: Run, downtime: float | None, cutover: Cutover) -> Deadline | N
         return None
     window = run.arguments.get("window")
     return deadline(downtime, Window.from_json(window) if window else None, cutover)
+
+
+def too_late(run: Run, cutover: Cutover, now: float) -> str:
+    """Why a failback that a window began is not begun, or gone on with after its worker died, any more: no service was to stop in time."""
+    limit = str(run.arguments.get("begin_by", ""))
+    if not limit or cutover.began is not None or now <= datetime.fromisoformat(limit).timestamp():
+        return ""
+    return f"its window opened while nobody worked on it, and it was to begin by {clock(datetime.fromisoformat(limit).timestamp())}"
 
 
 def deadline(downtime: float | None, window: Window | None, cutover: Cutover) -> Deadline | None:

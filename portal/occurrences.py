@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils import recurrence
 
-from .store.windows import CANCELLED, OneOff, Outcome
+from .store.windows import CANCELLED, COMING, OneOff, Outcome
 
 ONE_OFF = "once"
 
@@ -37,6 +37,11 @@ class Occurrence:
     @property
     def cancelled(self) -> bool:
         return self.outcome is not None and self.outcome.outcome == CANCELLED
+
+    @property
+    def settled(self) -> bool:
+        """It is known what became of it."""
+        return self.outcome is not None and self.outcome.outcome != COMING
 
     @property
     def told(self) -> str:

@@ -48,7 +48,7 @@ def admitted(store: Store, plan: Mapping[str, Any], now: float, *, until: str = 
     refusal = outside(calendar, now, typed)
     if refusal is None:
         opened = next(one for one in calendar.open(now) if calendar.consent(one).cleared)
-        return Admission(typed or _lasting(opened.end, now, store, plan["name"]), opened.key)
+        return Admission(typed or lasting(opened.end, now, store, plan["name"]), opened.key)
     if not override:
         raise refusal
     return Admission(typed, override=override)
@@ -88,10 +88,11 @@ def under_way(store: Store, plan: str) -> bool:
 
 def window(text: str, now: float, store: Store, plan: str) -> Window:
     """Until that time of the day, or that date and time. Raises XdrError: usage, and gate_refused where its deadline has passed."""
-    return _lasting(until(text, now), now, store, plan)
+    return lasting(until(text, now), now, store, plan)
 
 
-def _lasting(end: float, now: float, store: Store, plan: str) -> Window:
+def lasting(end: float, now: float, store: Store, plan: str) -> Window:
+    """Until then (Unix seconds). Raises XdrError, gate_refused, where its deadline has passed."""
     from .store import runs
 
     found = Window(end, *rollback_time(runs.latest(store, plan=plan, limit=LOOKED_AT)))

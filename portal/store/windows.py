@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from . import audit
 from .engine import Store
 from .tables import outcomes, windows
 
+COMING = "coming"  # a worker knows of it: should none be there when it opens, that is noticed later
 CANCELLED, STARTED, SKIPPED, MISSED = "cancelled", "started", "skipped", "missed"
 
 
@@ -36,7 +39,7 @@ class OneOff:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``key`` is the occurrence's (portal/occurrences.py); ``outcome``: cancelled, started, skipped or missed."""
+    """``key`` is the occurrence's (portal/occurrences.py); ``outcome``: coming, then once cancelled, started, skipped or missed."""
 
     plan: str
     key: str
@@ -75,9 +78,17 @@ def known(store: Store, plan: str, since: float) -> dict[str, Outcome]:
         return {row["key"]: Outcome(**dict(row)) for row in connection.execute(wanted).mappings()}
 
 
+def expect(store: Store, wanted: Outcome) -> None:
+    """Write down that it is coming; what is known of it already stays."""
+    with contextlib.suppress(IntegrityError), store.writing() as connection:
+        connection.execute(outcomes.insert().values(**{**wanted.to_json(), "outcome": COMING}))
+
+
 def settle(connection: Connection, wanted: Outcome) -> None:
     """Write down what became of it, once. Raises XdrError, wrong_state, where that is known already."""
     same = (outcomes.c.plan == wanted.plan, outcomes.c.key == wanted.key)
+    if connection.execute(outcomes.update().where(*same, outcomes.c.outcome == COMING).values(**wanted.to_json())).rowcount:
+        return
     before = connection.execute(sa.select(outcomes).where(*same)).mappings().first()
     if before:
         raise _settled(wanted, Outcome(**dict(before)))
@@ -86,6 +97,17 @@ def settle(connection: Connection, wanted: Outcome) -> None:
             connection.execute(outcomes.insert().values(**wanted.to_json()))
     except IntegrityError as error:  # two workers at once, on PostgreSQL
         raise _settled(wanted, None) from error
+
+
+def beginning(wanted: Outcome, limit: float) -> Callable[[Connection], None]:
+    """``settle`` in the transaction that requests the run, and not after ``limit``, however long this process was frozen before."""
+
+    def settle_in_time(connection: Connection) -> None:
+        if time.time() > limit:
+            raise XdrError("the window has opened too long ago", where=f"window {wanted.key} of plan {wanted.plan}", code="gate_refused")
+        settle(connection, wanted)
+
+    return settle_in_time
 
 
 def _settled(wanted: Outcome, before: Outcome | None) -> XdrError:

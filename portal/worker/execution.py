@@ -25,7 +25,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
 from .. import achieved, actions, plan_view
 from .. import runs as folders
-from ..cutover import FAILBACK, Cutover, counting, gathered
+from ..cutover import FAILBACK, Cutover, counting, gathered, too_late
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
@@ -171,6 +171,8 @@ class _Execution:
             if number == 0 and run.attempts:
                 self._catch_up(run)
                 self._cutover = self._by.patiently(lambda: gathered(self._by.store, self._run.id))
+            if number == 0 and self._by.patiently(self._late):
+                continue
             if run.attempts and self._by.patiently(self._overdue):  # before the first launch its gate refuses
                 continue
             results = [self._result(run, attempt) for attempt in range(1, run.attempts + 1)]
@@ -220,6 +222,18 @@ class _Execution:
             return False
         by, told = f"the deadline ({clock(due.at)})", f"the deadline has passed before the hand-over, it was {due.told}"
         return bool(runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=told).message)
+
+    def _late(self) -> bool:
+        """Whether what a window began is given up, as nobody worked on it in time: undone, where it was launched before.
+
+        Raises XdrError, gate_refused, where it was not.
+        """
+        run = self._run
+        why = "" if run.message else too_late(run, self._cutover, time.time())
+        if why and not run.attempts:
+            raise XdrError(f"{why}; nothing was changed", where=f"plan {run.plan}", todo="Wait for the next window", code="gate_refused")
+        by = f"the worker, as {why}"
+        return bool(why and runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=why).message)
 
     @cached_property
     def _downtime(self) -> float | None:

@@ -31,6 +31,7 @@ from .cycles import Cycles
 from .execution import Executor, Prepare, requested
 from .lease import Lease
 from .ledger import Leaving
+from .openings import Openings
 from .overdue import Overdue
 from .plans import Plans
 from .watch import Watch
@@ -111,6 +112,7 @@ class _Worker:
         self._plans = Plans(executor.inventory)
         self._cycles = Cycles(self._store, self._plans)
         self._overdue = Overdue(self._store, self._plans)
+        self._openings = Openings(self._store, self._plans)
         self._watch = Watch(self._store, executor.inventory, self._plans, self._leads, self._ending, executor.prepare)
         self._reaped = self._tidied = 0.0
         self._active: set[str] = set()
@@ -158,6 +160,7 @@ class _Worker:
             if self._looks and self._leads():
                 self._cycles.tick()
                 self._overdue.tick()
+                self._openings.tick()
             if time.monotonic() - self._reaped >= REAP:
                 self._reap()
                 self._reaped = time.monotonic()

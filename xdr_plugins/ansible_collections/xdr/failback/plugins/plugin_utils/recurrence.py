@@ -70,9 +70,15 @@ def too_long(text: str, start: str, zone: str, duration: float) -> str:
 def begins(text: str, start: str, zone: str, since: float, until: float) -> list[float]:
     """The beginnings between two moments, those included, in order. All in Unix seconds."""
     here = zoneinfo.ZoneInfo(known_zone(zone))
-    low, high = (datetime.datetime.fromtimestamp(at, here).replace(tzinfo=None) for at in (since, until))
-    found = (_seconds(at, zone) for at in _parsed(text, start, zone).between(low - DAY, high + DAY, inc=True))
-    return sorted(at for at in found if since <= at <= until)
+    first, last = (datetime.datetime.fromtimestamp(at, here).date() for at in (since, until))
+    return [at for at in _of_days(text, start, zone, first, last) if since <= at <= until]
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_days(text: str, start: str, zone: str, first: datetime.date, last: datetime.date) -> list[float]:
+    """With a day more at both ends, as a change of the clocks moves them; kept, because a rule counts from its start each time."""
+    low, high = (datetime.datetime.combine(day, datetime.time()) for day in (first - DAY, last + 2 * DAY))
+    return sorted(_seconds(at, zone) for at in _parsed(text, start, zone).between(low, high, inc=True))
 
 
 @functools.lru_cache(maxsize=256)
