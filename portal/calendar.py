@@ -18,6 +18,7 @@ from .store.invitations import Invitation
 from .store.windows import COMING, OneOff, Outcome
 
 DAY = 86_400.0
+SUMMARY = ("open", "next", "scheduled")
 LOOK_BACK = 400 * DAY
 FOR_EVER = 3650 * DAY
 LOOK_AHEAD = (8 * DAY, 70 * DAY, 3300 * DAY)  # for the next window, as far as has to be
@@ -84,3 +85,10 @@ class Calendar:
         """The window that will begin a failback by itself: the plan is SCHEDULED then."""
         coming = self.coming(now) if self.by_itself and state in BEFORE else None
         return coming if coming and self.consent(coming).cleared else None
+
+    def summary(self, state: str, now: float) -> dict[str, Any] | None:
+        """For a status: what is open, the next, and the one that makes the plan SCHEDULED; None of a plan without windows."""
+        opened, coming, scheduled = next(iter(self.open(now)), None), self.coming(now), self.scheduled(state, now)
+        if not (opened or coming or self.plan["maintenance"]["windows"]):
+            return None
+        return {name: one and {**one.to_json(), "told": one.told} for name, one in zip(SUMMARY, (opened, coming, scheduled), strict=True)}

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users
+from . import auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users, windows
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -34,6 +34,12 @@ ROUTES = [
     Route("/plans/{plan}/incidents", incidents.overview),
     Route("/plans/{plan}/incidents/{run}", incidents.one),
     Route("/plans/{plan}/incidents/{run}/notes", incidents.note, methods=["POST"]),
+    Route("/plans/{plan}/windows", windows.of_plan),
+    Route("/plans/{plan}/windows.ics", windows.calendar_of_plan),
+    Route("/plans/{plan}/windows/add", windows.add, methods=["POST"]),
+    Route("/plans/{plan}/windows/cancel", windows.cancel, methods=["POST"]),
+    Route("/plans/{plan}/windows/ask", windows.ask, methods=["POST"]),
+    Route("/plans/{plan}/windows/answer", windows.answer, methods=["POST"]),
     Route("/plans/{plan}/{action}", plans.act, methods=["POST"]),
     Route("/runs", runs.overview),
     Route("/runs/{run}", runs.one),
@@ -44,6 +50,8 @@ ROUTES = [
     Route("/runs/{run}/answer", runs.answer, methods=["POST"]),
     Route("/sites", sites.overview),
     Route("/sites/test", sites.test, methods=["POST"]),
+    Route("/windows", windows.overview),
+    Route("/windows.ics", windows.calendar),
     Route("/audit", trail.overview),
     Route("/users", users.overview),
     Route("/users/add", users.add, methods=["POST"]),

@@ -69,6 +69,7 @@ SIGNS = {
     "not asked": Sign("○", "idle"),
     "may be used": Sign("●", "ok"),
     "may not be used": Sign("⊘", "warn"),
+    "open now": Sign("●", "busy"),
     "cancelled": Sign("⊘", "idle"),
     "started": Sign("▶", "ok"),
     "skipped": Sign("▲", "warn"),
