@@ -20,14 +20,26 @@ BEHIND, AHEAD = 30 * DAY, 180 * DAY  # how far the file goes
 
 def calendar(calendars: Iterable[Calendar], now: float) -> bytes:
     """The windows of some plans, cancelled ones among them."""
+    made = _empty()
+    for each in calendars:
+        for found in each.between(now - BEHIND, now + AHEAD):
+            made.add_component(_event(each, found, now))
+    return bytes(made.to_ical())
+
+
+def one(calendar: Calendar, occurrence: Occurrence, now: float) -> bytes:
+    """A single one, for a mail."""
+    made = _empty()
+    made.add_component(_event(calendar, occurrence, now))
+    return bytes(made.to_ical())
+
+
+def _empty() -> icalendar.Calendar:
     made = icalendar.Calendar()
     made.add("prodid", "-//XDR//failback//EN")
     made.add("version", "2.0")
     made.add("method", "PUBLISH")
-    for each in calendars:
-        for one in each.between(now - BEHIND, now + AHEAD):
-            made.add_component(_event(each, one, now))
-    return bytes(made.to_ical())
+    return made
 
 
 def _event(calendar: Calendar, one: Occurrence, now: float) -> icalendar.Event:

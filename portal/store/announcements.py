@@ -44,7 +44,7 @@ def claim(store: Store, wanted: Announcement, worker: str, now: float) -> Announ
         with store.writing() as connection:
             row = connection.execute(sa.select(table).where(*_same(wanted)).with_for_update()).mappings().first()
             before = Announcement(**dict(row)) if row else None
-            if before and not _again(before, now):
+            if not open_to(before, now):
                 return None
             mine = Announcement(
                 wanted.plan, wanted.key, wanted.kind, wanted.recipient, now, worker, SENDING, before.tries + 1 if before else 1
@@ -58,7 +58,10 @@ def claim(store: Store, wanted: Announcement, worker: str, now: float) -> Announ
         return None
 
 
-def _again(before: Announcement, now: float) -> bool:
+def open_to(before: Announcement | None, now: float) -> bool:
+    """Whether it may be sent now, after what is known of it."""
+    if before is None:
+        return True
     return before.outcome == FAILED and before.tries < TRIES and now >= before.at + PAUSE * 2 ** (before.tries - 1)
 
 
@@ -83,6 +86,12 @@ def give_up(store: Store, now: float) -> list[Announcement]:
 
 def of(store: Store, plan: str, keys: list[str]) -> list[Announcement]:
     wanted = sa.select(table).where(table.c.plan == plan, table.c.key.in_(keys)).order_by(table.c.at)
+    with store.reading() as connection:
+        return [Announcement(**dict(row)) for row in connection.execute(wanted).mappings()]
+
+
+def lately(store: Store, plan: str, since: float) -> list[Announcement]:
+    wanted = sa.select(table).where(table.c.plan == plan, table.c.at > since)
     with store.reading() as connection:
         return [Announcement(**dict(row)) for row in connection.execute(wanted).mappings()]
 

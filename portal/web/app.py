@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users, windows
+from . import answers, auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users, windows
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -52,6 +52,8 @@ ROUTES = [
     Route("/sites/test", sites.test, methods=["POST"]),
     Route("/windows", windows.overview),
     Route("/windows.ics", windows.calendar),
+    Route("/answer/{token}", answers.shown),
+    Route("/answer/{token}", answers.given, methods=["POST"]),
     Route("/audit", trail.overview),
     Route("/users", users.overview),
     Route("/users/add", users.add, methods=["POST"]),

@@ -15,7 +15,7 @@ from portal.web.app import ROUTES
 from portal.web.visit import ROLES
 from tests.support.portal import Portal
 
-OPEN = {("GET", "/healthz"), ("GET", "/login"), ("POST", "/login")}
+OPEN = {("GET", "/healthz"), ("GET", "/login"), ("POST", "/login"), ("GET", "/answer/{token}"), ("POST", "/answer/{token}")}
 TABLE = {
     ("POST", "/logout"): Role.viewer,
     ("GET", "/"): Role.viewer,
