@@ -59,7 +59,7 @@ def too_long(text: str, start: str, zone: str, duration: float) -> str:
     whole = _parsed(text, start, zone)
     if next(iter(whole.replace(dtstart=_at(start).replace(year=LATE), count=None, until=None)), None) is None:
         return f"the rule {text} names no day that there is"
-    found = whole if "UNTIL=" in text else whole.replace(count=None, until=_at(start) + HORIZON)
+    found = whole if "UNTIL=" in text or "COUNT=" in text else whole.replace(until=_at(start) + HORIZON)
     first = [_seconds(at, zone) for at in itertools.islice(found, LOOKED_AT)]
     if not first and "UNTIL=" in text:
         return f"the rule {text} ends before its start"
