@@ -78,12 +78,10 @@ def counting(run: Run, downtime: float | None, cutover: Cutover) -> Deadline | N
     return deadline(downtime, Window.from_json(window) if window else None, cutover)
 
 
-def too_late(run: Run, cutover: Cutover, now: float) -> str:
-    """Why a failback that a window began is not begun, or gone on with after its worker died, any more: no service was to stop in time."""
+def begin_by(run: Run, cutover: Cutover) -> float | None:
+    """By when a failback that a window began must be at work; None for any other, and for one whose first service was to stop already."""
     limit = str(run.arguments.get("begin_by", ""))
-    if not limit or cutover.began is not None or now <= datetime.fromisoformat(limit).timestamp():
-        return ""
-    return f"its window opened while nobody worked on it, and it was to begin by {clock(datetime.fromisoformat(limit).timestamp())}"
+    return datetime.fromisoformat(limit).timestamp() if limit and cutover.began is None else None
 
 
 def deadline(downtime: float | None, window: Window | None, cutover: Cutover) -> Deadline | None:

@@ -25,7 +25,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
 from .. import achieved, actions, plan_view
 from .. import runs as folders
-from ..cutover import FAILBACK, Cutover, counting, gathered, too_late
+from ..cutover import FAILBACK, Cutover, begin_by, counting, gathered
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
@@ -224,16 +224,18 @@ class _Execution:
         return bool(runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=told).message)
 
     def _late(self) -> bool:
-        """Whether what a window began is given up, as nobody worked on it in time: undone, where it was launched before.
+        """Whether what a window began is undone, as its worker died and no other came in time: late no downtime begins.
 
-        Raises XdrError, gate_refused, where it was not.
+        Raises XdrError, gate_refused, where it was not launched before.
         """
-        run = self._run
-        why = "" if run.message else too_late(run, self._cutover, time.time())
-        if why and not run.attempts:
+        run, limit = self._run, begin_by(self._run, self._cutover)
+        if limit is None or run.message or time.time() <= limit or (run.attempts and self._result(run, run.attempts)):
+            return False
+        why = f"its window has opened while nobody worked on it: it was to begin by {clock(limit)}"
+        if not run.attempts:
             raise XdrError(f"{why}; nothing was changed", where=f"plan {run.plan}", todo="Wait for the next window", code="gate_refused")
-        by = f"the worker, as {why}"
-        return bool(why and runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=why).message)
+        by = f"the time by which its window was to begin it ({clock(limit)})"
+        return bool(runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=why).message)
 
     @cached_property
     def _downtime(self) -> float | None:
