@@ -50,7 +50,8 @@ def due(calendar: Calendar, state: str, now: float, told: Iterable[Announcement]
     ahead = max(calendar.plan["maintenance"]["announce"], default=0)
     before, asked = list(told), {person.name: person.notify for person in consent.people(calendar.plan)}
     found: list[Message] = []
-    for one in calendar.between(now - DAY, now + ahead):
+    lately = [one.begin for one in calendar.outcomes.values() if one.at > now - DAY]  # a cancelled one may be far ahead
+    for one in calendar.between(now - DAY, max([now + ahead, *lately])):
         knows = {channel for each in before if each.key == one.key for channel in (each.recipient, asked.get(each.recipient))}
         found += _of(calendar, one, state, now, knows, run)
     return found
