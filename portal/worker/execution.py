@@ -171,7 +171,7 @@ class _Execution:
             if number == 0 and run.attempts:
                 self._catch_up(run)
                 self._cutover = self._by.patiently(lambda: gathered(self._by.store, self._run.id))
-            if number == 0 and self._by.patiently(self._late):
+            if number == 0 and self._late():
                 continue
             if run.attempts and self._by.patiently(self._overdue):  # before the first launch its gate refuses
                 continue
@@ -235,7 +235,8 @@ class _Execution:
         if not run.attempts:
             raise XdrError(f"{why}; nothing was changed", where=f"plan {run.plan}", todo="Wait for the next window", code="gate_refused")
         by = f"the time by which its window was to begin it ({clock(limit)})"
-        return bool(runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=why).message)
+        self._by.patiently(lambda: runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=why))
+        return True
 
     @cached_property
     def _downtime(self) -> float | None:
