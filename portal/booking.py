@@ -20,7 +20,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, recurrence, units
 
 from . import actions, consent
-from .calendar import LOOK_BACK, Calendar
+from .calendar import DAY, LOOK_BACK, Calendar
 from .consent import Person
 from .occurrences import ONE_OFF, Occurrence
 from .store import Store, announcements, audit, invitations, windows
@@ -29,7 +29,7 @@ from .store.invitations import Invitation
 from .store.windows import CANCELLED, OneOff
 from .units import seconds
 
-LONGEST = 7 * 86_400
+LONGEST = 7 * round(DAY)
 AT_ONCE = 60.0  # seconds for which a beginning may be past
 
 
@@ -56,7 +56,7 @@ class Booker:
         with self.audited("window add", f"plan {plan['name']}"):
             begin, lasts, zone = _times(start, duration, zone or zone_of(plan))
             _refuse_unfit(plan, begin, lasts, now)
-            ahead = max(plan["maintenance"]["announce"], default=0)
+            ahead = max(plan["maintenance"]["announce"], default=DAY)
             if begin < now + ahead and self.role < Role.dr_admin:
                 what = (
                     f"a window that begins within {seconds(ahead)} cannot be announced in time, so it takes the role {Role.dr_admin.label}"

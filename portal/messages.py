@@ -128,7 +128,7 @@ def _about(calendar: Calendar, one: Occurrence) -> str:
 
 def to_ask(calendar: Calendar, state: str, now: float) -> list[Occurrence]:
     """The windows about which people are asked by now, unless they were."""
-    ahead = max(calendar.plan["maintenance"]["announce"], default=0)
+    ahead = max(calendar.plan["maintenance"]["announce"], default=DAY)
     if state not in AWAY or not list(consent.people(calendar.plan)):
         return []
     return [one for one in calendar.between(now, now + ahead) if one.begin > now and not one.settled]
