@@ -15,11 +15,12 @@ from .consent import Consent, consent
 from .occurrences import Occurrence
 from .store import Store, invitations, windows
 from .store.invitations import Invitation
-from .store.windows import COMING, OneOff, Outcome
+from .store.windows import COMING, MISSED, SKIPPED, OneOff, Outcome
 
 DAY = 86_400.0
 SUMMARY = ("open", "next", "scheduled")
 LOOK_BACK = 400 * DAY
+LATELY = 30 * DAY
 FOR_EVER = 3650 * DAY
 LOOK_AHEAD = (8 * DAY, 70 * DAY, 3300 * DAY)  # for the next window, as far as has to be
 BEFORE = ("REVERSING", "READY")  # states in which the next thing is a failback
@@ -61,6 +62,16 @@ class Calendar:
         """Those that have opened, and nothing became of them yet."""
         expected = [one.begin for one in self.outcomes.values() if one.outcome == COMING and one.begin <= now]
         return [one for one in self.between(min(expected, default=now), now) if not one.settled]
+
+    def lately(self, now: float) -> list[Occurrence]:
+        """Those that have opened, or should have, in the last weeks, with what became of them, the newest first."""
+        found = [one for one in self.outcomes.values() if one.outcome != COMING and now - LATELY < one.begin <= now]
+        return [Occurrence.of(one) for one in sorted(found, key=lambda one: -one.begin)]
+
+    def lapsed(self, state: str, now: float) -> Occurrence | None:
+        """The newest one, where it should have begun a failback and did not, and the plan still waits for it."""
+        newest = next(iter(self.lately(now)), None) if state in AWAY else None
+        return newest if newest and newest.outcome and newest.outcome.outcome in (SKIPPED, MISSED) else None
 
     def coming(self, now: float) -> Occurrence | None:
         """The next one that opens."""

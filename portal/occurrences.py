@@ -29,6 +29,11 @@ class Occurrence:
     reason: str = ""
     outcome: Outcome | None = field(default=None, compare=False)
 
+    @classmethod
+    def of(cls, outcome: Outcome) -> Occurrence:
+        """The one that this became of, also where no window is at that time any more."""
+        return cls(outcome.plan, outcome.key.partition("@")[0], outcome.begin, outcome.end, outcome.zone, outcome=outcome)
+
     @property
     def key(self) -> str:
         """One name for it, whatever happens to the rule."""

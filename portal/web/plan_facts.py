@@ -196,6 +196,11 @@ class PlanFacts:
     def coming(self) -> Occurrence | None:
         return self.calendar.coming(time.time())
 
+    @property
+    def lapsed(self) -> Occurrence | None:
+        """The maintenance window that should have begun the failback, and did not."""
+        return self.calendar.lapsed(self.state, time.time())
+
     @cached_property
     def scheduled(self) -> Occurrence | None:
         """The maintenance window whose opening begins the failback."""

@@ -102,13 +102,17 @@ def _rows(visit: Visit, plan: Mapping[str, Any], now: float) -> list[dict[str, A
 
 
 def _page(visit: Visit, plan: Mapping[str, Any], refusal: str = "", status: int = 200) -> Response:
+    """After a refusal with what was typed."""
+    now = time.time()
     return page(
         visit,
         "plan_windows.html",
         status,
         refusal=refusal.rstrip("."),
         plan=plan,
-        windows=_rows(visit, plan, time.time()),
+        windows=_rows(visit, plan, now),
+        lately=Calendar.read(visit.desk.store, plan, now).lately(now),
+        typed=visit.form,
         days=round(SHOWN / DAY),
         zone_of_plan=booking.zone_of(plan),
         people=list(consent.people(plan)),

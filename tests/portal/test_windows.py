@@ -18,8 +18,9 @@ from starlette.testclient import TestClient
 
 from portal.booking import Booker
 from portal.calendar import Calendar
+from portal.occurrences import Occurrence
 from portal.plan_view import one_plan
-from portal.store import accounts, audit, invitations, runs
+from portal.store import accounts, audit, invitations, runs, windows
 from portal.store.accounts import Role
 from portal.store.invitations import Invitation
 from tests.support.portal import Portal
@@ -147,7 +148,23 @@ def test_a_window_that_cannot_be_added(house: Portal, fields: dict[str, str], st
         fields = {**fields, "start": datetime.fromtimestamp(time.time() + HOUR, BERLIN).strftime("%Y-%m-%dT%H:%M")}
     answer = post(house, client, f"{PAGE}/add", **fields)
     assert (answer.status_code, told in answer.text) == (status, True)
+    assert f'value="{fields["duration"]}"' in answer.text  # what was typed is not lost
     assert audit.latest(house.store, 1)[0].outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "noticed"), [("READY", "missed", True), ("READY", "started", False), ("ACTIVE", "missed", False)]
+)
+def test_a_window_that_was_missed_is_noticed(house: Portal, state: str, outcome: str, noticed: bool) -> None:
+    began = time.time() - 2 * DAY
+    missed = Occurrence("webshop", "sunday-night", began, began + HOUR, "Europe/Berlin")
+    windows.note(house.store, missed.became(outcome, "the worker", "nobody was there", time.time()), origin="window")
+    house.see(state=state)
+    client = house.client(Role.viewer)
+    assert (
+        f"Maintenance window sunday-night ({missed.told}) was {outcome}: nobody was there." in text(client.get("/plans/webshop"))
+    ) == noticed
+    assert "nobody was there" in text(client.get(PAGE))
 
 
 def test_the_calendar_file(house: Portal, plan: Mapping[str, Any]) -> None:
