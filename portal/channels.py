@@ -111,10 +111,10 @@ def _send(channel: str, url: str, title: str, body: str, calendar: bytes) -> Non
         done = target.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT, attach=attached)
         why = told.getvalue()
     if not done:
-        raise XdrError(f"channel {channel} did not take it: {_masked(why, url) or 'Apprise does not say why'}", code="channel")
+        raise XdrError(f"channel {channel} did not take it: {masked(why, url) or 'Apprise does not say why'}", code="channel")
 
 
-def _masked(text: str, url: str) -> str:
+def masked(text: str, url: str) -> str:
     """The last lines that tell why, without any part of the URL but its kind."""
     parts = {part for whole in (url, unquote(url)) for part in re.split(r"[:/@?&=,]+", whole.partition("://")[2]) if len(part) >= SHORTEST}
     for part in sorted(parts, key=len, reverse=True):

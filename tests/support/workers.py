@@ -115,15 +115,8 @@ class Tiny:
 
     def hands_over(self) -> None:
         """Its failback works in the step in which ownership is handed over."""
-        self._works_in("hand_over")
-
-    def stops_services(self) -> None:
-        """Its failback works in the step in which the downtime begins."""
-        self._works_in("stop_services")
-
-    def _works_in(self, step: str) -> None:
         file = self.folder / "playbooks" / "failback.yml"
-        file.write_text(file.read_text().replace("name: two |", f"name: {step} |"))
+        file.write_text(file.read_text().replace("name: two |", "name: hand_over |"))
 
     def refuses(self, name: str = "failback") -> None:
         (self.folder / f"{name}.refuse").touch()

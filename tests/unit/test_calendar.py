@@ -273,6 +273,14 @@ def test_a_cancelled_window_is_none_and_the_next_stays(store: Store, weekly: Map
     ]
 
 
+def test_once_it_has_begun_nobody_answers(store: Store, peopled: Mapping[str, Any]) -> None:
+    [anna, *_] = invited_all(store, peopled, at("2026-03-20T12:00"))
+    with pytest.raises(XdrError, match="the window has begun") as refusal:
+        with_time(store, anna, at("2026-03-22T02:00"))
+    assert refusal.value.code == "wrong_state"
+    assert [one.answer for one in invitations.of(store, "webshop", 0.0)] == ["", "", ""]
+
+
 def test_a_longer_window_is_asked_about_anew(store: Store, peopled: Mapping[str, Any]) -> None:
     before, short = at("2026-03-20T12:00"), peopled
     [window] = peopled["maintenance"]["windows"]

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from portal import secrets
-from portal.channels import Channels, file_of, load
+from portal.channels import Channels, file_of, load, masked
 from tests.support.processes import free_port
 from tests.support.windows import mail_server, text_of, webhook
 
@@ -56,6 +56,12 @@ def test_what_does_not_go_out_is_told_without_its_secret(
     told = capfd.readouterr()
     assert SECRET not in refusal.value.sentence() + told.out + told.err + caplog.text
     assert SECRET not in repr(Channels(Path("x"), urls={"ops": url}))
+
+
+def test_no_part_of_an_url_is_left_in_what_a_library_tells() -> None:
+    url = f"mailto://otto:{SECRET}%21@mail.example.com/t0ken?to=anna@example.com&key=abcd"
+    told = masked(f"535 otto/{SECRET}! failed at mail.example.com with t0ken, abcd, {SECRET}%21", url)
+    assert told == "535 ********/******** failed at ******** with ********, ********, ********"
 
 
 def test_a_server_that_refuses_is_an_error() -> None:

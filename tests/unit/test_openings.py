@@ -161,7 +161,7 @@ def test_a_window_long_over_is_missed_too(store: Store, clock: Clock, soon: Mapp
 def test_a_window_of_before_is_not_missed(store: Store, clock: Clock, tmp_path: Path) -> None:
     """Its rule was written after it had opened: nobody counted on it."""
     sees(store)
-    worker(store, plan(tmp_path, recurring(time.time() - HOUR))).tick()
+    worker(store, plan(tmp_path, recurring(time.time() - HOUR, duration="3h"))).tick()
     assert outcomes(store) == []
 
 

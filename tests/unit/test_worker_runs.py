@@ -232,25 +232,17 @@ def test_what_a_window_began_and_no_worker_took_up_in_time_is_not_begun_late(tin
     assert "its window has opened while nobody worked on it" in done.error
 
 
-@pytest.mark.parametrize(("stopping", "undone"), [(False, True), (True, False)], ids=["before the downtime", "in the downtime"])
-def test_what_a_window_began_is_undone_where_its_worker_died_before_the_downtime(
-    tiny: Tiny, store: Store, clock: Clock, stopping: bool, undone: bool
-) -> None:
-    if stopping:
-        tiny.stops_services()
+def test_what_a_window_began_is_undone_where_its_worker_died_before_the_downtime(tiny: Tiny, store: Store, clock: Clock) -> None:
     tiny.naps()
     run = begun_by_a_window(tiny, store)
     with tiny.working() as worker:
         works(tiny, run)
-        if stopping:
-            wait_until(lambda: any(event.get("step") == "stop_services" for event in events.after(store, run.id)), "it has told so", 20)
         worker.kill()
         worker.wait(10)
     clock.ahead = 700
-    tiny.wakes()
     done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
-    assert launches(told(store, run))[1:] == [(f"{run.id}-2", "rollback" if undone else "failback")]
-    assert (done.exit_code, done.code) == ((2, "deadline_passed") if undone else (0, ""))
+    assert launches(told(store, run)) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
+    assert (done.exit_code, done.code) == (2, "deadline_passed")
 
 
 def test_after_the_hand_over_no_deadline_rolls_back(tiny: Tiny, store: Store, clock: Clock) -> None:
