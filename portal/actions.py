@@ -144,10 +144,13 @@ def asked(
     keep: str = "",
     check: bool = False,
     window: Window | None = None,
+    occurrence: str = "",
+    override: str = "",
     answer: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
 
+    ``window``, ``occurrence``, ``override``: of a failback, as portal/windows.py admits it.
     ``answer``: what portal/question.py makes of an answer to the question of a run that failed.
     """
     from .store.runs import SCHEDULE, Run
@@ -161,6 +164,10 @@ def asked(
         arguments["keep"] = side(keep)
     if window:
         arguments["window"] = window.to_json()
+    if occurrence:
+        arguments["occurrence"] = occurrence
+    if override:
+        arguments["override_window"] = attested(override, "a reason")
     if answer:
         arguments["answer"] = dict(answer)
     return Run(

@@ -9,6 +9,7 @@ Exit codes are ansible-playbook's (0, 1, 2, 4, 5), and 10 gate refused, 11 anoth
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runbook, cli_runs, cli_users
+from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runbook, cli_runs, cli_users, cli_windows
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -64,6 +65,7 @@ for name, part in (
     ("plan", plan_app),
     ("site", site_app),
     ("run", cli_runs.app),
+    ("window", cli_windows.app),
     ("db", db_app),
     ("user", cli_users.app),
     ("audit", cli_audit.app),
@@ -143,16 +145,17 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Tell the state of plans, as their hosts know it now."""
-    from . import following, plan_view, render
+    from . import calendar, following, plan_view, render
     from . import status as states
 
-    known = {plan: plan_named(plan, inventory)} if plan else plan_view.all_plans(inventory)
-    documents = [{**states.read(name, inventory), "question": None} for name in known]
+    known, now = {plan: plan_named(plan, inventory)} if plan else plan_view.all_plans(inventory), time.time()
+    documents = [{**states.read(name, inventory), "question": None, "window": None} for name in known]
     if following.has_store(inventory):
         with contextlib.closing(following.open_store(inventory)) as store:
             for document, one in zip(documents, known.values(), strict=True):
                 question = following.asked(store, one, document)
                 document["question"] = question.to_json() if question else None
+                document["window"] = calendar.Calendar.read(store, one, now).summary(document["state"], now)
     if as_json:
         render.show_json(documents[0] if plan else documents)
     else:

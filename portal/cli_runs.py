@@ -18,12 +18,11 @@ from .options import DEFAULT_INVENTORY, Inventory, Json, PlanName, group
 from .options import plan as known_plan
 
 if TYPE_CHECKING:
-    from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
-
     from .cutover import Deadline
     from .question import Question
     from .store import Store
     from .store.runs import Run
+    from .windows import Admission
 
 app = group("Run an action on a plan; list, show, answer and stop runs.")
 
@@ -59,7 +58,7 @@ def _run(
     point: str = "",
     reason: str = "",
     keep: str = "",
-    until: str = "",
+    admission: Callable[[], Admission] | None = None,
     answer: Mapping[str, Any] | None = None,
 ) -> None:
     from . import following, render
@@ -68,10 +67,10 @@ def _run(
 
     try:
         known_plan(plan, inventory)
-        window = _window(action, plan, until, inventory) if until else None
-        mine = {"by": following.me(), "origin": "command line"}
-        typed = {"attestation": attestation, "point": point, "reason": reason, "keep": keep}
-        wanted = asked(action, plan, **mine, **typed, check=check, window=window, answer=answer)
+        begins: dict[str, Any] = admission().__dict__ if admission else {}
+        mine: dict[str, Any] = {"by": following.me(), "origin": "command line"}
+        typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "keep": keep}
+        wanted = asked(action, plan, **mine, **typed, check=check, **begins, answer=answer)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -90,15 +89,18 @@ def _run(
     raise typer.Exit(result.exit_code)
 
 
-def _window(action: str, plan: str, until: str, inventory: Path) -> Window:
+def _admitted(plan: str, inventory: Path, check: bool, typed: Mapping[str, str]) -> Admission:
+    """A check changes nothing, so it needs no maintenance window."""
     from . import following, windows
     from .store import audit
 
     store = following.open_store(inventory)
     try:
-        return windows.window(until, time.time(), store, plan)
+        if check:
+            return windows.Admission(windows.window(typed["until"], time.time(), store, plan) if typed["until"] else None)
+        return windows.admitted(store, known_plan(plan, inventory), time.time(), **typed)
     except XdrError as error:
-        audit.add(store, following.me(), "command line", action, f"plan {plan}", error.sentence(), "refused")
+        audit.add(store, following.me(), "command line", "failback", f"plan {plan}", error.sentence(), "refused")
         raise
 
 
@@ -120,12 +122,19 @@ for _action in ACTIONS.values():
 def run_failback(
     plan: PlanName,
     until: Until = "",
+    override: Annotated[
+        str,
+        typer.Option("--override-window", metavar="TEXT", help="Why it cannot wait for a maintenance window. It is kept for good."),
+    ] = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, until=until)
+    typed = {"until": until, "override": override.strip()}
+    _run(
+        "failback", plan, inventory, check=check, follow=follow, as_json=as_json, admission=lambda: _admitted(plan, inventory, check, typed)
+    )
 
 
 @app.command("failover", help=ACTIONS["failover"].help)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window, clock
@@ -75,6 +76,12 @@ def counting(run: Run, downtime: float | None, cutover: Cutover) -> Deadline | N
         return None
     window = run.arguments.get("window")
     return deadline(downtime, Window.from_json(window) if window else None, cutover)
+
+
+def begin_by(run: Run, cutover: Cutover) -> float | None:
+    """By when a failback that a window began must be at work; None for any other, and for one whose first service was to stop already."""
+    limit = str(run.arguments.get("begin_by", ""))
+    return datetime.fromisoformat(limit).timestamp() if limit and cutover.began is None else None
 
 
 def deadline(downtime: float | None, window: Window | None, cutover: Cutover) -> Deadline | None:

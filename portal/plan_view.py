@@ -115,6 +115,16 @@ def _lease(terms: Mapping[str, Any] | None) -> str:
     return f"lease of {units.seconds(terms['ttl'])}, {renewed}; when it has run out a failover needs no attestation"
 
 
+def _maintenance(wanted: Mapping[str, Any]) -> Iterator[str]:
+    for each in wanted["windows"]:
+        begins = f"{each['start'].replace('T', ' ')} {each['time_zone']}"
+        yield f"{each['name']}: {each['rrule']} from {begins}, for {units.seconds(each['duration'])}"
+    if wanted["start"] == "window" or wanted["windows"]:
+        yield "a failback begins by itself when one opens" if wanted["start"] == "window" else "a failback in one waits for the button"
+    if wanted["owners"]:
+        yield f"owners: {', '.join(one['name'] for one in wanted['owners'])}, who must {wanted['owners_must'].replace('_', ' ')}"
+
+
 def _volume(volume: Mapping[str, Any]) -> str:
     kind = volume["tracker"]["kind"]
     return volume["name"] if kind == "auto" else f"{volume['name']} ({kind})"
@@ -138,6 +148,8 @@ def render(plan: Plan, seen: str = "", split: Mapping[str, Any] | None = None) -
     facts.add_row("", ", ".join(_bandwidth(replication)))
     facts.add_row("failback", f"failed health checks: {failback['on_failed_health']}, deadline {units.seconds(failback['deadline'])}")
     facts.add_row("", _proof(failback["source_check"]))
+    for number, line in enumerate(_maintenance(plan["maintenance"])):
+        facts.add_row("" if number else "maintenance", escape(line))
     facts.add_row("ownership", _lease(plan["ownership"]["lease"]))
     if seen:
         facts.add_row("full compare", seen)

@@ -158,6 +158,7 @@ def _run(run: Run) -> dict[str, Any]:
     return {
         **{name: getattr(run, name) for name in names},
         "attestation": run.arguments.get("attestation", ""),
+        "override_window": run.arguments.get("override_window", ""),
         "proof": (run.result or {}).get("proof", ""),
     }
 

@@ -15,11 +15,12 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.source import read_so
 _ASSIGNMENT = re.compile(r"([\w-]+)\s*[=:]\s*(?:\"([^\"]*)\"|'([^']*)'|(\S+))")
 
 OWN = ("XDR_DATABASE_URL",)  # names in the environment that are for this program alone
+CHANNEL = "XDR_CHANNEL_"  # and what those begin with that hold the URL of a channel
 
 
 def environment() -> dict[str, str]:
     """What programs started from here get: no way to the store."""
-    return {name: value for name, value in os.environ.items() if name not in OWN}
+    return {name: value for name, value in os.environ.items() if name not in OWN and not name.startswith(CHANNEL)}
 
 
 def of_inventory(inventory: Path) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def _one(one: dict[str, Any], names: dict[str, str]) -> RenderableType:
 
     facts = Table.grid(padding=(0, 2))
     colour = _COLOURS.get(one["state"], "cyan")
-    facts.add_row(f"[bold]{one['plan']}[/]", f"[bold {colour}]{one['state']}[/] {escape(one.get('why', ''))}".rstrip())
+    scheduled = " [bold green]SCHEDULED[/]" if (one.get("window") or {}).get("scheduled") else ""
+    facts.add_row(f"[bold]{one['plan']}[/]", f"[bold {colour}]{one['state']}[/]{scheduled} {escape(one.get('why', ''))}".rstrip())
     for name, value in _facts(one, names):
         facts.add_row(f"  {name}", escape(value))
     if not one["volumes"]:
@@ -68,6 +69,8 @@ def _one(one: dict[str, Any], names: dict[str, str]) -> RenderableType:
 def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, str]]:
     if one["error"]:
         yield "error", one["error"]
+    if one.get("window"):
+        yield "window", window(one["window"])
     if "owner" not in one:
         return
     owner = one["owner"]
@@ -95,6 +98,14 @@ def _facts(one: dict[str, Any], names: dict[str, str]) -> Iterable[tuple[str, st
         yield "unreachable", ", ".join(one["unreachable"])
     for host, missing in lacking(one["volumes"]).items():
         yield "slower", f"{host} lacks {' and '.join(missing)}: {INSTALL}"
+
+
+def window(summary: Mapping[str, Any]) -> str:
+    """The maintenance windows in a sentence, of what portal/calendar.py tells of them."""
+    opened, coming, scheduled = (summary[name] for name in ("open", "next", "scheduled"))
+    first = f"{opened['key']} is open: {opened['told']}; " if opened else ""
+    then = ", and begins the failback" if scheduled else ""
+    return first + (f"the next is {coming['key']}: {coming['told']}{then}" if coming else "none is coming")
 
 
 def leases(document: Mapping[str, Any]) -> list[tuple[str, str]]:

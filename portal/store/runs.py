@@ -72,8 +72,8 @@ def _run(row: RowMapping) -> Run:
     return Run(**dict(row))
 
 
-def request(store: Store, run: Run) -> Run:
-    """Queue the run, with an audit entry in the same transaction, and let the plan's cycle give way to it.
+def request(store: Store, run: Run, also: Callable[[Connection], None] | None = None) -> Run:
+    """Queue the run, with an audit entry in the same transaction, and let the plan's cycle give way to it. ``also``: what else is so then.
 
     Raises XdrError, naming what is in the way: run_active, or wrong_state for an answer to a question that is not asked any more; that
     leaves an audit entry too.
@@ -88,6 +88,8 @@ def request(store: Store, run: Run) -> Run:
             if run.exclusive and not run.cycle:
                 _send_cycles_away(connection, run)
             connection.execute(table.insert().values(**run.__dict__))
+            if also:
+                also(connection)
             if "answer" in run.arguments:
                 told = f"{run.requested_by} answered: {run.arguments['answer']['told']}"
                 events.add(connection, run.id, [_warning(told, run.requested_at)])

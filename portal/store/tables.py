@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0005"  # the newest migration; a test holds it against the folder
+VERSION = "0006"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -130,3 +130,66 @@ notes = Table(
     Column("text", Text, nullable=False),
 )
 Index("notes_of_incident", notes.c.incident)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("plan", Text, nullable=False),
+    Column("begin", Float, nullable=False),
+    Column("end", Float, nullable=False),
+    Column("zone", Text, nullable=False),  # in which it was asked for
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+Index("windows_of_plan", windows.c.plan, windows.c.end)
+
+# What became of an occurrence of a window, once; portal/occurrences.py makes its key.
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("plan", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("begin", Float, nullable=False),
+    Column("end", Float, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # coming, then cancelled, started, skipped or missed
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("plan", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("name", Text, primary_key=True),  # of an owner or stakeholder
+    Column("begin", Float, nullable=False),
+    Column("end", Float, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("token", Text, nullable=False),  # SHA-256 of what the link holds; empty until it was sent
+    Column("asked_at", Float, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("answer", Text, nullable=False),  # "", approve, object
+    Column("answered_at", Float),
+    Column("answered_by", Text, nullable=False),
+    Column("via", Text, nullable=False),  # link, page, command line
+    Column("text", Text, nullable=False),
+)
+Index("invitations_by_token", invitations.c.token)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("plan", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("recipient", Text, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # sending, sent, failed, unknown
+    Column("tries", Integer, nullable=False),
+    Column("detail", Text, nullable=False),
+)

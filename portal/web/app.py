@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import auth, banner, hub, incidents, lag, pages, plans, runbook, runs, sites, streams, trail, users
+from . import answers, auth, banner, hub, incidents, lag, pages, plans, runbook, runs, sites, streams, trail, users, windows
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -43,6 +43,12 @@ ROUTES = [
     Route("/plans/{plan}/runbook/versions", runbook.versions),
     Route("/plans/{plan}/runbook/versions/{version}", runbook.version),
     Route("/plans/{plan}/runbook/versions/{version}/restore", runbook.restore, methods=["POST"]),
+    Route("/plans/{plan}/windows", windows.of_plan),
+    Route("/plans/{plan}/windows.ics", windows.calendar_of_plan),
+    Route("/plans/{plan}/windows/add", windows.add, methods=["POST"]),
+    Route("/plans/{plan}/windows/cancel", windows.cancel, methods=["POST"]),
+    Route("/plans/{plan}/windows/ask", windows.ask, methods=["POST"]),
+    Route("/plans/{plan}/windows/answer", windows.answer, methods=["POST"]),
     Route("/plans/{plan}/{action}", plans.act, methods=["POST"]),
     Route("/runs", runs.overview),
     Route("/runs/{run}", runs.one),
@@ -53,6 +59,10 @@ ROUTES = [
     Route("/runs/{run}/answer", runs.answer, methods=["POST"]),
     Route("/sites", sites.overview),
     Route("/sites/test", sites.test, methods=["POST"]),
+    Route("/windows", windows.overview),
+    Route("/windows.ics", windows.calendar),
+    Route("/answer/{token}", answers.shown),
+    Route("/answer/{token}", answers.given, methods=["POST"]),
     Route("/audit", trail.overview),
     Route("/users", users.overview),
     Route("/users/add", users.add, methods=["POST"]),

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils import recovery_points
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 
-from .. import choices, split_view, status, units
+from .. import choices, split_view, status, units, windows
+from ..calendar import Calendar
 from ..choices import Active, Choice
+from ..cutover import FAILBACK
+from ..occurrences import Occurrence
 from ..plan_view import site_names
 from ..question import Question, question
 from ..store import observations, runs
@@ -166,7 +169,42 @@ class PlanFacts:
     def choices(self) -> list[Choice]:
         run = self.active
         active = Active(run, self.desk.courses.of(self.desk.store, run.id).moved) if run else None
-        return choices.choices(self.plan, self.document, active, self.role)
+        found = choices.choices(self.plan, self.document, active, self.role)
+        if not self.outside or self.role >= Role.dr_admin:
+            return found
+        return [replace(one, refused=one.refused or self.outside) if one.action == FAILBACK else one for one in found]
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        return Calendar.read(self.desk.store, self.plan, time.time())
+
+    @cached_property
+    def outside(self) -> str:
+        """Why no failback may begin now by the maintenance windows; empty where one may, or goes on."""
+        now = time.time()
+        if not self.calendar.binding(now) or windows.under_way(self.desk.store, self.name):
+            return ""
+        refusal = windows.outside(self.calendar, now)
+        return refusal.what[:1].upper() + refusal.what[1:] if refusal else ""
+
+    @cached_property
+    def opened(self) -> Occurrence | None:
+        """The maintenance window that is open."""
+        return next(iter(self.calendar.open(time.time())), None)
+
+    @cached_property
+    def coming(self) -> Occurrence | None:
+        return self.calendar.coming(time.time())
+
+    @property
+    def lapsed(self) -> Occurrence | None:
+        """The maintenance window that should have begun the failback, and did not."""
+        return self.calendar.lapsed(self.state, time.time())
+
+    @cached_property
+    def scheduled(self) -> Occurrence | None:
+        """The maintenance window whose opening begins the failback."""
+        return self.calendar.scheduled(self.state, time.time())
 
     def choice(self, action: str) -> Choice | None:
         return next((one for one in self.choices if one.action == action), None)
@@ -183,6 +221,8 @@ class PlanFacts:
     def what_now(self) -> str:
         if self.active:
             return f"A run is at work on the plan ({self.active.action}): watch it."
+        if self.scheduled:
+            return f"The failback begins by itself when window {self.scheduled.name} opens: {self.scheduled.told}."
         return choices.what_now(self.plan, self.state, self.silent)
 
     @cached_property

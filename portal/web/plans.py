@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -20,6 +19,7 @@ from ..cutover import FAILBACK
 from ..store import runs
 from ..store.accounts import Role
 from ..store.runs import Run
+from ..windows import Admission
 from .lag import spans
 from .pages import page
 from .plan_facts import PlanFacts
@@ -53,7 +53,7 @@ def act(visit: Visit) -> Response:
     try:
         wanted = _wanted(visit, facts, choice, check)
     except XdrError as error:
-        return _refuse(visit, facts, choice, error.sentence(), 400 if error.code == "usage" else 409)
+        return _refuse(visit, facts, choice, error.sentence(), {"usage": 400, "role": 403}.get(error.code, 409))
     try:
         return _to_run(_begin(visit, choice, wanted))
     except XdrError as error:
@@ -77,8 +77,9 @@ def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
     if (choice.reason or keep) and not reason:
         raise XdrError(f"{choice.title} needs a reason: say who knows it, and how", code="usage")
     point = visit.form.get("recovery_point", "") if choice.action == FAILOVER else ""
-    window = _window(visit, facts, choice)
-    typed: dict[str, Any] = {"attestation": word, "point": point, "reason": reason, "keep": keep, "window": window}
+    typed: dict[str, Any] = {"attestation": word, "point": point, "reason": reason, "keep": keep}
+    if choice.action == FAILBACK:
+        typed |= _admitted(visit, facts, check).__dict__
     return asked(choice.action, facts.name, by=visit.user.name, origin=visit.origin, check=check, **typed)
 
 
@@ -97,10 +98,15 @@ def _confirmed(visit: Visit, facts: PlanFacts, choice: Choice) -> None:
         raise XdrError(f"{choice.title} stops services: type the plan's name, {facts.name}, to confirm it", code="usage")
 
 
-def _window(visit: Visit, facts: PlanFacts, choice: Choice) -> Window | None:
-    """The window that was typed for a failback. Raises XdrError: usage, gate_refused."""
-    text = visit.form.get("until", "").strip()
-    return windows.window(text, time.time(), visit.desk.store, facts.name) if text and choice.action == FAILBACK else None
+def _admitted(visit: Visit, facts: PlanFacts, check: bool) -> Admission:
+    """The window of a failback. A check changes nothing, so it needs no maintenance window. Raises XdrError: usage, gate_refused."""
+    until, override = visit.form.get("until", "").strip(), " ".join(visit.form.get("override_window", "").split())
+    store, now = visit.desk.store, time.time()
+    if check:
+        return Admission(windows.window(until, now, store, facts.name) if until else None)
+    if override and visit.user.role < Role.dr_admin:
+        raise XdrError(f"To override the maintenance windows takes the role {Role.dr_admin.label}", code="role")
+    return windows.admitted(store, facts.plan, now, until=until, override=override)
 
 
 def _begin(visit: Visit, choice: Choice, wanted: Run) -> str:

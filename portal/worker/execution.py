@@ -25,7 +25,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
 from .. import achieved, actions, plan_view
 from .. import runs as folders
-from ..cutover import FAILBACK, Cutover, counting, gathered
+from ..cutover import FAILBACK, Cutover, begin_by, counting, gathered
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
@@ -171,6 +171,8 @@ class _Execution:
             if number == 0 and run.attempts:
                 self._catch_up(run)
                 self._cutover = self._by.patiently(lambda: gathered(self._by.store, self._run.id))
+            if number == 0 and self._late():
+                continue
             if run.attempts and self._by.patiently(self._overdue):  # before the first launch its gate refuses
                 continue
             results = [self._result(run, attempt) for attempt in range(1, run.attempts + 1)]
@@ -220,6 +222,21 @@ class _Execution:
             return False
         by, told = f"the deadline ({clock(due.at)})", f"the deadline has passed before the hand-over, it was {due.told}"
         return bool(runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=told).message)
+
+    def _late(self) -> bool:
+        """Whether what a window began is undone, as its worker died and no other came in time: late no downtime begins.
+
+        Raises XdrError, gate_refused, where it was not launched before.
+        """
+        run, limit = self._run, begin_by(self._run, self._cutover)
+        if limit is None or run.message or time.time() <= limit or (run.attempts and self._result(run, run.attempts)):
+            return False
+        why = f"its window has opened while nobody worked on it: it was to begin by {clock(limit)}"
+        if not run.attempts:
+            raise XdrError(f"{why}; nothing was changed", where=f"plan {run.plan}", todo="Wait for the next window", code="gate_refused")
+        by = f"the time by which its window was to begin it ({clock(limit)})"
+        self._by.patiently(lambda: runs.send(self._by.store, run.id, runs.DEADLINE, by=by, origin=runs.SCHEDULE, told=why))
+        return True
 
     @cached_property
     def _downtime(self) -> float | None:

@@ -27,10 +27,12 @@ from ..store import Store, runs, workers
 from ..store.engine import url_of
 from ..store.runs import Run
 from . import lease, slot
+from .announcer import Announcer
 from .cycles import Cycles
 from .execution import Executor, Prepare, requested
 from .lease import Lease
 from .ledger import Leaving
+from .openings import Openings
 from .overdue import Overdue
 from .plans import Plans
 from .watch import Watch
@@ -111,7 +113,9 @@ class _Worker:
         self._plans = Plans(executor.inventory)
         self._cycles = Cycles(self._store, self._plans)
         self._overdue = Overdue(self._store, self._plans)
+        self._openings = Openings(self._store, self._plans)
         self._watch = Watch(self._store, executor.inventory, self._plans, self._leads, self._ending, executor.prepare)
+        self._announcer = Announcer(self._store, executor.inventory, self._plans, self._leads, self._ending, executor.worker)
         self._reaped = self._tidied = 0.0
         self._active: set[str] = set()
         self.served = False  # that far it came: store and queue have answered
@@ -122,22 +126,23 @@ class _Worker:
         self._queue = queue
         if self._looks:
             self._executor.on_end = self._watch.ended
-        watch = threading.Thread(target=self._watch.work, name="watch")
+        sides = [threading.Thread(target=each.work, name=name) for name, each in (("watch", self._watch), ("announcer", self._announcer))]
         queue.launch(self._executor.var, self._executor.worker, self._carry_out)
         log.info("worker %s serves %s", self._executor.worker, self._executor.inventory)
         self.served = True
         try:
             self._resume()
-            if self._looks:
-                watch.start()
+            for side in sides if self._looks else []:
+                side.start()
             while not self._ending.wait(TICK):
                 self._tick()
         finally:
             self._ending.set()
             self._end_runs()
             queue.close()
-            if watch.ident:
-                watch.join()
+            for side in sides:
+                if side.ident:
+                    side.join()
 
     def _carry_out(self, run_id: str) -> None:
         self._active.add(run_id)
@@ -158,6 +163,7 @@ class _Worker:
             if self._looks and self._leads():
                 self._cycles.tick()
                 self._overdue.tick()
+                self._openings.tick()
             if time.monotonic() - self._reaped >= REAP:
                 self._reap()
                 self._reaped = time.monotonic()

@@ -15,7 +15,7 @@ from portal.web.app import ROUTES
 from portal.web.visit import ROLES
 from tests.support.portal import Portal
 
-OPEN = {("GET", "/healthz"), ("GET", "/login"), ("POST", "/login")}
+OPEN = {("GET", "/healthz"), ("GET", "/login"), ("POST", "/login"), ("GET", "/answer/{token}"), ("POST", "/answer/{token}")}
 TABLE = {
     ("POST", "/logout"): Role.viewer,
     ("GET", "/"): Role.viewer,
@@ -33,6 +33,12 @@ TABLE = {
     ("GET", "/plans/{plan}/runbook/versions"): Role.viewer,
     ("GET", "/plans/{plan}/runbook/versions/{version}"): Role.viewer,
     ("POST", "/plans/{plan}/runbook/versions/{version}/restore"): Role.dr_admin,
+    ("GET", "/plans/{plan}/windows"): Role.viewer,
+    ("GET", "/plans/{plan}/windows.ics"): Role.viewer,
+    ("POST", "/plans/{plan}/windows/add"): Role.operator,
+    ("POST", "/plans/{plan}/windows/cancel"): Role.operator,
+    ("POST", "/plans/{plan}/windows/ask"): Role.operator,
+    ("POST", "/plans/{plan}/windows/answer"): Role.viewer,
     ("POST", "/plans/{plan}/{action}"): Role.operator,
     ("GET", "/runs"): Role.viewer,
     ("GET", "/runs/{run}"): Role.viewer,
@@ -43,6 +49,8 @@ TABLE = {
     ("POST", "/runs/{run}/answer"): Role.operator,
     ("GET", "/sites"): Role.viewer,
     ("POST", "/sites/test"): Role.operator,
+    ("GET", "/windows"): Role.viewer,
+    ("GET", "/windows.ics"): Role.viewer,
     ("GET", "/audit"): Role.dr_admin,
     ("GET", "/users"): Role.dr_admin,
     ("POST", "/users/add"): Role.dr_admin,
@@ -101,7 +109,7 @@ def test_who_may(portal: Portal, method: str, path: str, role: Role) -> None:
         assert answer.status_code == 403
         assert f"takes the role {TABLE[method, path].label}" in answer.text
     else:
-        assert answer.status_code in ((404,) if "{version}" in path else (200, 303, 409))
+        assert answer.status_code in ((404,) if "{version}" in path else (200, 303, 400, 409))
 
 
 @pytest.mark.parametrize("given", [None, "", "wrong", "ü"], ids=["missing", "empty", "wrong", "not ascii"])

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from portal.store.runs import Run
 from portal.worker.execution import requested
 from tests.support.portal import Portal, seen
 from tests.support.processes import free_port
+from tests.support.windows import PEOPLE, environment, recurring
 
 
 @pytest.fixture
@@ -321,3 +323,62 @@ def test_a_window_and_its_deadline_are_kept_with_the_run(halted: Run, inventory:
     shown = xdr("run", "show", run.id, "-i", inventory)
     assert "less 5 min for a rollback (assumed" in " ".join(shown.stdout.split())
     assert requested(run, inventory).downtime == 300
+
+
+# -- maintenance windows -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def windowed(tmp_path: Path) -> Path:
+    """Its window opens in two days."""
+    (tmp_path / "windowed").mkdir()
+    return environment(tmp_path / "windowed", recurring(time.time() + 2 * 86_400) + PEOPLE)
+
+
+def test_a_failback_outside_of_the_windows_ends_with_10(halted: Run, windowed: Path) -> None:
+    with contextlib.closing(following.open_store(windowed)) as store:
+        observations.put(store, observations.of_plan("webshop"), seen("READY"))
+        result = xdr("run", "failback", "webshop", "-i", windowed, "--json")
+        assert (result.exit_code, json.loads(result.stdout)["code"]) == (10, "gate_refused")
+        assert "no maintenance window is open; the next is sunday-night" in result.stderr
+        assert "--override-window" in result.stderr
+        entry = audit.latest(store, 1)[0]
+        assert (entry.action, entry.outcome) == ("failback", "refused")
+        assert xdr("run", "failback", "webshop", "--check", "-i", windowed).exit_code == 0  # it changes nothing
+        assert xdr("run", "failback", "webshop", "--override-window", "it burns", "-i", windowed).exit_code == 0
+        newest = runs.newest_move(store, "webshop")
+        assert newest
+        assert newest.arguments == {"override_window": "it burns"}
+        assert "override_window: it burns" in audit.latest(store, 1)[0].detail
+
+
+def test_windows_are_listed_added_asked_about_answered_cancelled_and_exported(windowed: Path, tmp_path: Path) -> None:
+    made = xdr("window", "add", "webshop", "--start", "2027-06-01T02:00", "--duration", "2h", "-i", windowed, "--json")
+    assert made.exit_code == 0
+    assert json.loads(made.stdout)["begin"] == "2027-06-01T02:00:00+02:00"
+    first = json.loads(xdr("window", "list", "-i", windowed, "--json").stdout)[0]
+    key = first["key"]
+    assert (first["name"], first["consent"]["cleared"], [one["name"] for one in first["answers"]]) == (
+        "sunday-night",
+        True,
+        ["Anna Weber", "Ben Koch", "Sales"],
+    )
+    assert xdr("window", "ask", "webshop", key, "-i", windowed).stdout == "asked: Anna Weber, Ben Koch, Sales\n"
+    refused = xdr("window", "answer", "webshop", key, "Sales", "object", "-i", windowed)
+    assert (refused.exit_code, "an objection needs a reason" in refused.stderr) == (5, True)
+    assert xdr("window", "answer", "webshop", key, "Sales", "object", "--text", "stock", "-i", windowed).exit_code == 0
+    assert "Sales objects: stock" in " ".join(xdr("window", "list", "webshop", "-i", windowed).stdout.split())
+    assert xdr("window", "cancel", "webshop", key, "--reason", "stock", "-i", windowed).exit_code == 0
+    assert xdr("window", "cancel", "webshop", key, "--reason", "again", "-i", windowed).exit_code == 12
+    assert xdr("window", "export", "-i", windowed, "-o", tmp_path / "x.ics").exit_code == 0
+    assert b"STATUS:CANCELLED" in (tmp_path / "x.ics").read_bytes()
+
+
+def test_status_tells_that_a_plan_is_scheduled(windowed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.status.read", lambda plan, folder: seen("READY"))
+    following.open_store(windowed).close()
+    told = " ".join(xdr("status", "webshop", "-i", windowed).stdout.split())
+    assert "READY SCHEDULED" in told
+    assert "and begins the failback" in told
+    document = json.loads(xdr("status", "webshop", "-i", windowed, "--json").stdout)
+    assert document["window"]["scheduled"]["name"] == "sunday-night"

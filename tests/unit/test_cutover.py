@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
-from portal.cutover import Cutover, counting, deadline
+from portal.cutover import Cutover, begin_by, counting, deadline
 from portal.store.runs import Run
 from portal.windows import ASSUMED, rollback_time, until
 
@@ -165,3 +165,18 @@ def test_for_which_runs_it_counts(run: Run, counts: bool) -> None:
     assert bool(counting(run, 60, come(*STOPPED))) is counts
     assert counting(run, 60, come(*STOPPED, task("hand_over"))) is None
     assert bool(counting(run, 60, come(*STOPPED, task("recover")))) is run.ended
+
+
+@pytest.mark.parametrize(
+    ("arguments", "step", "limit"),
+    [
+        ({}, "preflight", None),
+        ({"begin_by": "2026-03-01T23:30:00+00:00"}, "preflight", datetime(2026, 3, 1, 23, 30, tzinfo=UTC).timestamp()),
+        ({"begin_by": "2026-03-01T23:30:00+00:00"}, "stop_services", None),  # the services are down: it goes on
+    ],
+)
+def test_by_when_what_a_window_began_must_be_at_work(arguments: dict[str, str], step: str, limit: float | None) -> None:
+    cutover = Cutover()
+    cutover.add({"kind": "started", "action": "failback", "at": NOW})
+    cutover.add({"kind": "task", "step": step, "task": "x", "at": NOW})
+    assert begin_by(Run("r", "webshop", "failback", arguments=arguments), cutover) == limit

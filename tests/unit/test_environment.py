@@ -97,6 +97,26 @@ def leased(fields: str) -> tuple[str, str]:
     return "plan: shop", f"plan: shop\nownership: {{lease: {{{fields}}}}}"
 
 
+def maintained(*fields: str) -> tuple[str, str]:
+    return "plan: shop", "\n".join(["plan: shop", "maintenance:", *(f"  {each}" for each in fields)])
+
+
+def window(**changes: str) -> str:
+    fields = {
+        "name": "sunday",
+        "rrule": "FREQ=WEEKLY;BYDAY=SU",
+        "start": "2026-03-01T02:00",
+        "duration": "3h",
+        "time_zone": "Europe/Berlin",
+    }
+    return "- {" + ", ".join(f"{name}: '{value}'" for name, value in (fields | changes).items()) + "}"
+
+
+def windowed(**changes: str) -> tuple[str, str]:
+    return maintained("windows:", window(**changes))
+
+
+OWNERS = "owners: [{name: Anna}, {name: Anna}]"
 LEASED_SERVICE = PLAN, PLAN.replace(*leased("ttl: 2m")).replace(*instance("driver: systemd, unit: web.service"))
 TOO_SHORT = (
     "at least 92s: loop_wait (10s) + 2 x retry_timeout (10s) + the longest stop_timeout (60s, of orders-db) + 2s to kill what is left"
@@ -147,6 +167,17 @@ CASES = {
     "no time at all": (limited('from: "08:00", to: "08:00", limit: none'), 2, "hours[0]", "two different times"),
     "a field of hours misspelt": (limited('from: "08:00", to: "18:00", limits: none'), 2, "hours[0].limits", "did you mean 'limit'?"),
     "unknown time zone": (limited('from: "08:00", to: "18:00", limit: none', "Berlin"), 2, "bandwidth_limit.zone", "found 'Berlin'"),
+    "a rule that is none": (windowed(rrule="weekly"), 4, "windows[sunday].rrule", "a rule of RFC 5545 with FREQ one of"),
+    "a start with an offset": (windowed(start="2026-03-01T02:00Z"), 4, "windows[sunday].start", "without an offset"),
+    "a zone that nobody knows": (windowed(time_zone="Berlin"), 4, "windows[sunday].time_zone", "such as Europe/Berlin"),
+    "a window too short for a failback": (windowed(duration="10m"), 4, "duration", "1200s at least: failback.deadline"),
+    "a window that is never over": (windowed(duration="7d"), 4, "duration", "begins again after 167h"),
+    "a day that there is not": (windowed(rrule="FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), 4, "duration", "names no day"),
+    "two windows of a name": (maintained("windows:", window(), window()), 5, "windows[sunday].name", "is in this plan already (line 4)"),
+    "two people of a name": (maintained(OWNERS), 3, "owners[Anna].name", "person 'Anna' is in this plan already (line 3)"),
+    "nobody who could approve": (maintained("owners_must: approve"), 3, "maintenance.owners_must", "expected owners, who could approve"),
+    "an URL for a channel": (maintained("notify: ['json://x']"), 3, "maintenance.notify[0]", "a name of letters, digits"),
+    "a start by whim": (("plan: shop", "plan: shop\nfailback: {start: soon}"), 2, "failback.start", "expected 'button' or 'window'"),
     "a lease that is too short": (leased("ttl: 91s"), 2, "ownership.lease.ttl", f"{TOO_SHORT}; found 91s"),
     "a lease too short for its retries": (leased("ttl: 2m, retry_timeout: 25s"), 2, "ownership.lease.ttl", "expected at least 122s"),
     "a lease that is too long": (leased("ttl: 16m"), 2, "ownership.lease.ttl", "expected 1s to 15m; found '16m'"),

@@ -41,6 +41,9 @@ ONLY_IN = {
         *("portal/store/migration.py", "portal/store/migrations/env.py"),
         *(str(path.relative_to(ROOT)) for path in (ROOT / "portal/store/migrations/versions").glob("*.py")),
     },
+    "apprise": {"portal/channels.py"},
+    "dateutil": {f"{PLUGINS}/plugin_utils/recurrence.py"},
+    "icalendar": {"portal/ics.py"},
     "argon2": {"portal/store/accounts.py"},
     "blake3": {"portal/bench/limits.py"},  # guarded
     "dbos": {"portal/worker/queue.py"},

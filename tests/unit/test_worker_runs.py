@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
 from portal import runs as folders
-from portal.actions import decided, execute
+from portal.actions import asked, decided, execute
 from portal.processes import Process
 from portal.runs import RunRequest
 from portal.store import Store, audit, events, runs, workers
@@ -211,6 +212,34 @@ def test_a_deadline_that_passes_while_no_worker_lives(tiny: Tiny, store: Store, 
         worker.kill()
         worker.wait(10)
     clock.forward()
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert launches(told(store, run)) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
+    assert (done.exit_code, done.code) == (2, "deadline_passed")
+
+
+def begun_by_a_window(tiny: Tiny, store: Store) -> Run:
+    """It was to begin within the next ten minutes."""
+    run = asked("failback", "shop", by="window sunday-night", origin="window", window=window())
+    begin_by = datetime.fromtimestamp(time.time() + 600, UTC).isoformat()
+    return runs.request(store, replace(run, arguments={**run.arguments, "begin_by": begin_by}))
+
+
+def test_what_a_window_began_and_no_worker_took_up_in_time_is_not_begun_late(tiny: Tiny, store: Store, clock: Clock) -> None:
+    run = begun_by_a_window(tiny, store)
+    clock.ahead = 700
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert (done.exit_code, done.code, launches(told(store, run)), tiny.begun()) == (10, "gate_refused", [], 0)
+    assert "its window has opened while nobody worked on it" in done.error
+
+
+def test_what_a_window_began_is_undone_where_its_worker_died_before_the_downtime(tiny: Tiny, store: Store, clock: Clock) -> None:
+    tiny.naps()
+    run = begun_by_a_window(tiny, store)
+    with tiny.working() as worker:
+        works(tiny, run)
+        worker.kill()
+        worker.wait(10)
+    clock.ahead = 700
     done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
     assert launches(told(store, run)) == [(run.id, "failback"), (f"{run.id}-2", "rollback")]
     assert (done.exit_code, done.code) == (2, "deadline_passed")

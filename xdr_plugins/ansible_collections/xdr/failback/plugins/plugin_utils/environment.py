@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils import lease
-from ansible_collections.xdr.failback.plugins.plugin_utils import order
+from ansible_collections.xdr.failback.plugins.plugin_utils import order, recurrence
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
     EnvironmentFile,
     Plan,
@@ -109,6 +109,7 @@ def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inv
         yield source.problem(("sites", "dr"), "expected another site than the primary")
     yield from _order_problems(source, plan)
     yield from _lease_problems(source, plan)
+    yield from _maintenance_problems(source, plan)
     for field, resource in _resources(plan):
         for role, site in roles.items():
             hosts = inventory.groups.get(environment.sites[site].group, []) if site in environment.sites else None
@@ -180,6 +181,26 @@ def _unleasable(source: Source, plan: Plan) -> Iterator[Problem]:
             )
 
 
+def _maintenance_problems(source: Source, plan: Plan) -> Iterator[Problem]:
+    """A window must be long enough for a failback, and over before it comes again; who is asked has one name."""
+    wanted, at = plan.maintenance, ("maintenance",)
+    for number, window in enumerate(wanted.windows):
+        field = (*at, "windows", number, "duration")
+        if window.duration < plan.failback.deadline:
+            yield source.problem(
+                field,
+                f"expected {plan.failback.deadline}s at least: failback.deadline, the longest that the downtime may take before the "
+                f"hand-over; found {window.duration}s",
+            )
+        if why := recurrence.too_long(window.rrule, window.start, window.time_zone, window.duration):
+            yield source.problem(field, why)
+    yield from _twice(source, "window", [((*at, "windows", n, "name"), window.name) for n, window in enumerate(wanted.windows)])
+    people = [((*at, part, n, "name"), one.name) for part in ("owners", "stakeholders") for n, one in enumerate(getattr(wanted, part))]
+    yield from _twice(source, "person", people)
+    if wanted.owners_must == "approve" and not wanted.owners:
+        yield source.problem((*at, "owners_must"), "expected owners, who could approve; found none")
+
+
 def _twice(source: Source, what: str, named: list[tuple[tuple[Any, ...], str]]) -> Iterator[Problem]:
     first: dict[str, tuple[Any, ...]] = {}
     for field, name in named:
@@ -235,6 +256,7 @@ def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...],
 def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: dict[str, list[str]]) -> dict[str, Any]:
     document = plan.model_dump(mode="json")
     roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
+    document["maintenance"]["start"] = document["failback"].pop("start")  # neither is a part of the plan's hash
     document["replication"] |= _bandwidth(document["replication"]["bandwidth_limit"])
     for group in document["groups"]:
         for resource in group["resources"]:
@@ -254,7 +276,7 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
                 for role, name in roles.items()
             },
             "witness": environment.witness,
-            **{key: document[key] for key in ("targets", "replication", "failback", "ownership", "hooks", "traffic")},
+            **{key: document[key] for key in ("targets", "replication", "failback", "ownership", "hooks", "traffic", "maintenance")},
             "start_order": document["groups"],
         }
     )

@@ -29,9 +29,9 @@ def stop_order(groups: list[dict[str, Any]]) -> list[str]:
 
 
 def finished(plan: dict[str, Any]) -> dict[str, Any]:
-    """The compiled plan with its order and its hash; the hash depends on everything but where the file lies."""
+    """The compiled plan with its order and its hash, which depends on everything but where the file lies, and when a run may begin."""
     ordered = {**plan, "start_order": start_order(plan["start_order"]), "stop_order": stop_order(plan["start_order"])}
-    content = json.dumps({key: value for key, value in ordered.items() if key not in ("file", "hash")}, sort_keys=True)
+    content = json.dumps({key: value for key, value in ordered.items() if key not in ("file", "hash", "maintenance")}, sort_keys=True)
     return {**ordered, "hash": hashlib.sha256(content.encode()).hexdigest()[:16]}
 
 

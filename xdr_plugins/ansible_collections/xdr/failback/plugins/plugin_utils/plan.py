@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from ansible_collections.xdr.failback.plugins.module_utils import lease
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, units
+from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, recurrence, units
 from ansible_collections.xdr.failback.plugins.plugin_utils.order import PLACEHOLDERS
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, kind
 
@@ -139,6 +139,9 @@ if TYPE_CHECKING:
     RateOrNone = int | None
     Clock = str
     Zone = str
+    LocalTime = str
+    RecurrenceRule = str
+    WindowTime = int
     SocketPath = str
     Target = int
     Argv = list[str]
@@ -172,6 +175,9 @@ else:
         Field(json_schema_extra={"pattern": bandwidth.CLOCK}),
     ]
     Zone = Annotated[str, AfterValidator(bandwidth.known_zone)]
+    LocalTime = Annotated[str, BeforeValidator(recurrence.local), WithJsonSchema({"type": "string", "pattern": recurrence.LOCAL})]
+    RecurrenceRule = Annotated[str, AfterValidator(recurrence.rule)]
+    WindowTime = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 60, 604_800, "1m to 7d")]
     SocketPath = VolumePath
     Argv = Annotated[list[str], Field(min_length=1)]
     CommandLine = Annotated[Argv, BeforeValidator(_split), WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})]
@@ -276,6 +282,10 @@ class Failback(Model):
         "(the default); 0s is never",
     )
     soak: Duration = Field(default=600, description="How long recovery points are kept once the plan is home, such as 10m (the default)")
+    start: Literal["button", "window"] = Field(
+        default="button",
+        description="What begins a failback: a person with the button (the default), or the opening of a maintenance window by itself",
+    )
 
 
 class Lease(Model):
@@ -491,6 +501,46 @@ class Traffic(Model):
     load_balancers: list[LoadBalancer] = Field(default=[], description="The balancers in front of the plan")
 
 
+class RecurringWindow(Model):
+    """A maintenance window that comes again."""
+
+    name: Name = Field(description="A name, unique in the plan")
+    rrule: RecurrenceRule = Field(
+        description="How it recurs, by RFC 5545 with FREQ one of DAILY, WEEKLY, MONTHLY and YEARLY, such as FREQ=WEEKLY;BYDAY=SU"
+    )
+    start: LocalTime = Field(
+        description="The local date and time from which the rule counts, such as 2026-03-01T02:00; its time of the day is each window's"
+    )
+    duration: WindowTime = Field(description="How long it lasts, such as 3h; failback.deadline at least")
+    time_zone: Zone = Field(description="The time zone of start, such as Europe/Berlin")
+
+
+class Person(Model):
+    """Somebody who is asked about a window and told of it."""
+
+    name: str = Field(min_length=1, max_length=100, description="Who it is, such as Anna Weber, unique in the plan")
+    notify: Name | None = Field(default=None, description="The channel that reaches them; without one they answer on the page")
+    user: str | None = Field(default=None, min_length=1, max_length=32, description="Their user of the portal, who may answer on its page")
+
+
+class Maintenance(Model):
+    """When a failback may interrupt the services, and who is asked and told."""
+
+    windows: list[RecurringWindow] = Field(
+        default=[], description="Windows that recur; a failback begins in one of them, or in one that was added by hand, and nowhere else"
+    )
+    owners: list[Person] = Field(default=[], description="Who is asked, and told; owners_must says what their answers mean")
+    owners_must: Literal["approve", "not_object"] = Field(
+        default="not_object",
+        description="What a failback that begins by itself needs: each owner's approval, or only that nobody objects (the default)",
+    )
+    stakeholders: list[Person] = Field(default=[], description="Who is asked, too, and told; an objection counts as an owner's")
+    announce: list[Target] = Field(
+        default=[86_400, 3600], max_length=10, description="How long before it begins a window is announced; 24h and 1h when left out"
+    )
+    notify: list[Name] = Field(default=[], description="The channels that are told of every window")
+
+
 class Plan(Model):
     """A protection plan: what is protected, in which order, with which targets."""
 
@@ -503,6 +553,9 @@ class Plan(Model):
     groups: list[Group] = Field(min_length=1, description="What starts and stops together, in the order of their priorities")
     hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own commands around a failback")
     traffic: Traffic = Field(default_factory=lambda: Traffic(), description="What leads clients to a site")
+    maintenance: Maintenance = Field(
+        default_factory=lambda: Maintenance(), description="When a failback may interrupt the services, and who is asked and told"
+    )
 
 
 class EnvironmentSite(Model):
