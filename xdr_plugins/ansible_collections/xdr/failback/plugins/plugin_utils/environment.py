@@ -254,7 +254,7 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
                 for role, name in roles.items()
             },
             "witness": environment.witness,
-            **{key: document[key] for key in ("targets", "replication", "failback", "ownership", "hooks", "traffic")},
+            **{key: document[key] for key in ("targets", "replication", "failback", "ownership", "approval", "hooks", "traffic")},
             "start_order": document["groups"],
         }
     )
