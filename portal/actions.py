@@ -122,11 +122,13 @@ def request(
 
 
 def decided(wanted: RunRequest, arguments: Mapping[str, Any]) -> RunRequest:
-    """The launch with what was decided when its run was asked for: the window of a failback, what an answer leaves out; and
+    """The launch with what was decided when its run was asked for: the window of a failback, an approval, what an answer leaves out; and
     for a rollback that a deadline asked for, that it comes before the offer of ownership."""
     more: dict[str, Any] = {"xdr_before_offer": True} if arguments.get("before_offer") else {}
     if "window" in arguments:
         more["xdr_window"] = arguments["window"]
+    if approved := arguments.get("approved"):
+        more["xdr_approved"] = {name: approved[name] for name in ("hash", "parts", "override") if name in approved}
     if (answer := arguments.get("answer")) and answer["skips"]:
         more |= {"xdr_skip_checks": answer["skips"], "xdr_skip_reason": answer["reason"]}
     return replace(wanted, extra_vars={**wanted.extra_vars, **more})
@@ -145,10 +147,12 @@ def asked(
     check: bool = False,
     window: Window | None = None,
     answer: Mapping[str, Any] | None = None,
+    approved: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
 
-    ``answer``: what portal/question.py makes of an answer to the question of a run that failed.
+    ``answer``: what portal/question.py makes of an answer to the question of a run that failed; ``approved``: what portal/approval.py
+    gives along.
     """
     from .store.runs import SCHEDULE, Run
 
@@ -163,6 +167,8 @@ def asked(
         arguments["window"] = window.to_json()
     if answer:
         arguments["answer"] = dict(answer)
+    if approved:
+        arguments["approved"] = dict(approved)
     return Run(
         id=new_run_id(action),
         plan=plan or ALL_PLANS,

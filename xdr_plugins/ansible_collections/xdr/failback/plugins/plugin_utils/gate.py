@@ -64,7 +64,7 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
         reached(plan, needed(action, plan, view), view, reads)
         same_plan(plan, view, reads)
         witness_speaks(action, plan, view)
-    by_lease = action == "failover" and _leases_have_run_out(plan, view, options)
+    by_lease = action == "failover" and leases_have_run_out(plan, view, options)
     if action == "failover" and not by_lease:
         not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
@@ -365,7 +365,7 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.owner == "dr" and not move:
         return False, "the DR site owns the plan already; xdr run start sees that its services run"
     dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
-    by_lease = _leases_have_run_out(plan, view, options)
+    by_lease = leases_have_run_out(plan, view, options)
     if not by_lease:
         _attested(plan, dead, options)
     if move and move["action"] == "failover":
@@ -383,7 +383,7 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     return True, str(options["lease"]["told"]) if by_lease else ""
 
 
-def _leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
+def leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
     """Whether the primary site is silent as a whole, and the witness holds its leases for run out; an attestation counts before that."""
     silent = set(plan["sites"]["primary"]["hosts"]) <= set(view.unreachable)
     attested = bool(str(options.get("attestation") or "").strip())

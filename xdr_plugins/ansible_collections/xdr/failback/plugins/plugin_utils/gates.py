@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import gate, recovery_points
+from ansible_collections.xdr.failback.plugins.plugin_utils import foretold, gate, recovery_points
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import Lag, View
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
@@ -69,12 +69,12 @@ def _all(
     yield "state", STATES[action], lambda: _state(action, plan, view, options)
     if action == "failback" and view.state in gate.REVERSED:
         ready = plan["replication"]["ready_below"]
-        yield "lag", f"replication_lag of at most {ready} bytes (ready_below)", lambda: _lag(plan, view)
+        yield "lag", f"replication_lag of at most {foretold.size(ready)} (ready_below)", lambda: _lag(plan, view)
         yield "sizes", "each volume has one size at both sites, or may grow", lambda: gate.same_sizes(plan, reads)
         if options.get("window"):
             yield WINDOW, "its end, less a rollback, has not passed", lambda: _window(options)
-    if action == "failover" and options.get("attestation"):
-        yield "off", "no sshd of the primary site answers, as was attested", lambda: gate.not_locked_out(plan, reads)
+    if action == "failover" and not gate.leases_have_run_out(plan, view, options):
+        yield "primary", "its hosts let the controller in, or are off: then no sshd answers", lambda: gate.not_locked_out(plan, reads)
     if action == "failover" and options.get("recovery_point"):
         yield "recovery point", "a volume at the DR site has it", lambda: _point(plan, reads, str(options["recovery_point"]))
 
@@ -88,7 +88,7 @@ def _state(action: str, plan: Plan, view: View, options: Mapping[str, Any]) -> s
 
 def _lag(plan: Plan, view: View) -> str:
     gate.lag_gate(plan, view)
-    return f"{view.lag.bytes} bytes"
+    return foretold.size(view.lag.bytes)
 
 
 def _window(options: Mapping[str, Any]) -> str:
