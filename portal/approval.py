@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.approval import PREVIEW, four_eyes
 
-from .preview import closed
+from .preview import closed, shown
 from .store import approvals, audit, runs
 from .store.approvals import Approval, person, same
 from .store.runs import SCHEDULE, Run
@@ -44,7 +44,6 @@ def approve(store: Store, run: Run, *, who: str, origin: str, note: str = "") ->
     """Approve what a check run foresaw. Raises XdrError, wrong_state: there is nothing to approve; it leaves an audit entry, too."""
     from .actions import attested
 
-    preview = (run.result or {}).get("preview")
     try:
         if refusal := refused(run):
             raise XdrError(refusal, where=f"run {run.id}", todo=PREVIEW, code="wrong_state")
@@ -52,34 +51,48 @@ def approve(store: Store, run: Run, *, who: str, origin: str, note: str = "") ->
     except XdrError as error:
         audit.add(store, who, origin, f"approve {run.action}", f"plan {run.plan}", f"run {run.id}: {error.sentence()}", "refused")
         raise
-    return approvals.add(store, run.plan, run.action, dict(preview or {})["approval"], run.id, who=who, origin=origin, note=note)
+    return approvals.add(
+        store, run.plan, run.action, _bound(run, {"name": run.plan}, run.action), run.id, who=who, origin=origin, note=note
+    )
 
 
 def refused(run: Run) -> str:
     """Why the run cannot be approved; empty when it can."""
-    preview = (run.result or {}).get("preview")
+    preview = shown(run)
     if not run.check:
         return "it was no preview: it did what it says"
-    if not run.ended or not preview or "told" not in preview:
+    if preview is None:
         return "it has no preview, or not yet"
     if preview["nothing"]:
         return f"nothing would be done: {preview['nothing']}"
     if shut := closed(preview):
         return f"not all of its gates are open: {', '.join(shut)}"
-    return preview["refused"] and f"it would fail: {preview['refused']}"
+    return f"it would fail: {preview['refused']}" if preview["refused"] else ""
 
 
-def given(store: Store, plan: Plan, action: str, starter: Starter, *, typed: str = "", override: str = "") -> dict[str, Any]:
+def given(
+    store: Store, plan: Plan, action: str, starter: Starter, *, typed: str = "", previewed: Run | None = None, override: str = ""
+) -> dict[str, Any]:
     """What the run brings along as ``arguments["approved"]``; empty where it needs no approval and none was named, or where the action may
     go on where an earlier run stopped: then the gate has the word.
 
-    ``typed``: the hash that a person gave, or its beginning; ``override``: a dr-admin's reason to do without a second person.
+    ``typed``: the hash that a person gave, or its beginning; ``previewed``: the check run under whose preview it is started: nothing else
+    than that is done, also where nobody had to approve it; ``override``: a dr-admin's reason to do without a second person.
 
     Raises XdrError: usage, gate_refused.
     """
     wants = four_eyes(plan, action)
     if override:
         return _overridden(plan, action, starter, override, wants)
+    bound = _bound(previewed, plan, action) if previewed else {}
+    if previewed and not wants:
+        return {
+            "hash": bound["hash"],
+            "parts": dict(bound["parts"]),
+            "run": previewed.id,
+            "told": f"as the preview {previewed.id} shows it",
+        }
+    typed = bound["hash"] if bound else typed
     found = _found(store, plan, action, typed) if typed or wants else []
     usable = [one for one in found if not wants or starter.may_use(one)]
     if usable:
@@ -91,6 +104,15 @@ def given(store: Store, plan: Plan, action: str, starter: Starter, *, typed: str
         what = f"{action} takes an approval by a second person, and {who}"
         raise XdrError(what, where=f"plan {plan['name']}", todo=how(plan, action), code="gate_refused")
     return {}
+
+
+def _bound(run: Run, plan: Plan, action: str) -> Mapping[str, Any]:
+    """The hash of what a preview shows, and its parts. Raises XdrError, code usage, for a run that is no preview of this."""
+    preview = shown(run)
+    if preview is None or (run.plan, run.action) != (plan["name"], action):
+        raise XdrError(f"run {run.id[:100]} is no preview of {action}", where=f"plan {plan['name']}", todo=PREVIEW, code="usage")
+    bound: Mapping[str, Any] = preview["approval"]
+    return bound
 
 
 def _found(store: Store, plan: Plan, action: str, typed: str) -> list[Approval]:

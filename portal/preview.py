@@ -10,6 +10,7 @@ runs or None, and ``changes`` of its items: whether check mode would change them
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from . import units
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NEWEST = 5  # past runs that count
 LOOKED_AT = 200
 NO_HISTORY = "no history"
+BANNER = "PREVIEW: nothing is changed"
 MOVES = ("failback", "failover", "rollback", "resolve")
 SENDS = ("final_sync", "cycle")
 CHECKS = {  # what a check run looks at after the gate, by action
@@ -137,6 +139,20 @@ def _checked(action: str, gates: Items, result: Mapping[str, Any]) -> Iterator[D
     yield {"name": "checks", "wanted": CHECKS[action], "found": found, "open": is_open}
 
 
+def newest(store: Store, plan: str, action: str) -> Run | None:
+    """The newest check run of the action that came to a preview."""
+    from .store import runs
+
+    found = runs.latest(store, plan=plan, limit=LOOKED_AT)
+    return next((run for run in found if run.check and run.action == action and shown(run)), None)
+
+
+def shown(run: Run) -> Document | None:
+    """The preview of a check run that has ended."""
+    preview = (run.result or {}).get("preview") if run.check and run.ended else None
+    return dict(preview) if preview and "told" in preview else None
+
+
 def closed(preview: Mapping[str, Any]) -> list[str]:
     """The names of the gates that are not open."""
     return [gate["name"] for gate in preview["gates"] if not gate["open"]]
@@ -186,3 +202,13 @@ def does(item: Mapping[str, Any], preview: Mapping[str, Any]) -> str:
         most = "" if isinstance(sent["predicted_bytes"], int) else f", {units.size(sent['bytes_total'])} at most"
         return f"{item['does']}: {size(sent['predicted_bytes'])}{most}, {units.seconds(sent['predicted_seconds'])}"
     return f"{item['does']} (it is so already)" if item["changes"] is False else str(item["does"])
+
+
+def rows(step: Mapping[str, Any], preview: Mapping[str, Any]) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Where, of which group (or empty), what is done, and to whom: neighbours that get the same in one row."""
+    for (place, group, what), items in groupby(step["items"], lambda item: (_place(item), item["group"], does(item, preview))):
+        yield place, group, what, [item["name"] for item in items]
+
+
+def _place(item: Mapping[str, Any]) -> str:
+    return f"{item['site']} ({item['host']})" if item["host"] else str(item["site"])

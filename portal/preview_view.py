@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from . import units
 from .actions import ACTIONS as ALL
-from .preview import does, lasts, size
+from .preview import BANNER, lasts, rows, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from .results import RunResult
 
 ACTIONS = tuple(name for name in ALL if name not in ("status", "site-test"))
-BANNER = "PREVIEW: nothing is changed"
 
 
 def render(result: RunResult) -> RenderableType:
@@ -54,16 +52,12 @@ def told(preview: Mapping[str, Any]) -> Iterator[str]:
         if step["commit"]:
             yield f"{'!!!' if step['commit']['no_return'] else '---'} {step['commit']['name']}: {step['commit']['told']}"
         yield f"{number}. {step['title']} [{lasts(step['seconds'])}]: {step['told']}"
-        for (place, group, what), items in groupby(step["items"], lambda item: (_place(item), item["group"], does(item, preview))):
-            yield f"     {place}{f', {group}' if group else ''}: {what}: {', '.join(item['name'] for item in items)}"
+        for place, group, what, names in rows(step, preview):
+            yield f"     {place}{f', {group}' if group else ''}: {what}: {', '.join(names)}"
         yield f"     not predicted: {step['unpredicted']}"
     if preview["volumes"]:
         how = f"{units.seconds(preview['sync_seconds'])} ({preview['volumes'][0]['how']})"
         yield f"bytes: {size(preview['bytes'])} in {len(preview['volumes'])} volumes, {how}"
-
-
-def _place(item: Mapping[str, Any]) -> str:
-    return item["site"] if item["host"] in ("", item["site"]) else f"{item['site']} ({item['host']})"
 
 
 def approving(run_id: str, preview: Mapping[str, Any]) -> str:
