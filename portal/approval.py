@@ -92,13 +92,13 @@ def given(
             "run": previewed.id,
             "told": f"as the preview {previewed.id} shows it",
         }
-    typed = bound["hash"] if bound else typed
     found = _found(store, plan, action, typed) if typed or wants else []
+    found = [one for one in found if not bound or one.hash == bound["hash"]]
     usable = [one for one in found if not wants or starter.may_use(one)]
     if usable:
         best = usable[0]
         told = f"{best.by} approved it, {best.hash[:12]}"
-        return {"hash": best.hash, "parts": dict(best.parts), "by": best.by, "at": best.at, "run": best.run, "told": told}
+        return {"hash": best.hash, "parts": dict(best.parts), "by": best.by, "at": best.at, "preview": best.run, "told": told}
     if wants and not _may_go_on(store, plan, action):
         who = f"only {found[0].by}, who starts it, has approved it" if found else "nobody has approved it"
         what = f"{action} takes an approval by a second person, and {who}"
