@@ -62,8 +62,6 @@ SIGNS = {
     "over": Sign("●", "ok"),
     "closed": Sign("✔", "ok"),
     "open": Sign("▲", "warn"),
-    "open gate": Sign("●", "ok"),
-    "closed gate": Sign("✖", "bad"),
     "not looked at": Sign("○", "idle"),
     "CONNECTED": Sign("●", "ok"),
     "owns the plan": Sign("●", "ok"),

@@ -67,7 +67,7 @@ def test_what_would_be_done_is_shown_in_order_under_the_banner(portal: Portal, p
         "failback of webshop stops 7 services in amsterdam, sends 28.0 KiB, starts 7 services in frankfurt",
         "Outage no history",
         "28.0 KiB in 7 volumes",
-        "lag ● open gate replication_lag of at most 16.0 MiB (ready_below) 131072 bytes",
+        "lag ● open replication_lag of at most 16.0 MiB (ready_below) 131072 bytes",
         "1 Check before the downtime no history",
         "amsterdam (ams-hv1), frontend: stop: shop-web-1, shop-web-2",
         "application: stop: shop-api",

@@ -21,6 +21,7 @@ from tests.support.portal import HOSTS, INVENTORY, VOLUMES, check_result, plan, 
 from tests.support.world import PLAN as SHOP
 from tests.support.world import World
 
+WEBSHOP = plan()
 ROLES = [*(PROJECT / "roles" / "move" / "tasks").glob("*.yml"), *(PROJECT / "roles" / "replication" / "tasks").glob("*.yml")]
 DOWNTIME = ["preflight", "stop_services", "release", "final_sync", "verify"]
 UP = ["hand_over", "start_services", "switch_traffic"]
@@ -52,7 +53,7 @@ COURSES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
 
 def foreseen(name: str) -> list[Step]:
     action, document, more, _ = COURSES[name]
-    return steps(Course(plan(), action, View.from_json(document), **more))
+    return steps(Course(WEBSHOP, action, View.from_json(document), **more))
 
 
 @pytest.mark.parametrize("name", COURSES)
@@ -80,7 +81,7 @@ def test_services_stop_in_reverse_and_start_by_priority() -> None:
 
 
 def test_a_check_that_is_left_out_is_told() -> None:
-    course = Course(plan(), "failback", View.from_json(READY), enter="start", skip=("application",))
+    course = Course(WEBSHOP, "failback", View.from_json(READY), enter="start", skip=("application",))
     told = {item["group"]: item["does"] for item in steps(course)[0]["items"]}  # the last of each group
     assert told == {"database": "check the health", "application": "health checks are left out", "frontend": "check the health"}
 
@@ -95,7 +96,7 @@ def test_where_the_way_back_closes(name: str, no_return: dict[str, bool]) -> Non
 
 def test_the_chosen_point_is_put_back() -> None:
     (hand_over,) = (
-        step for step in steps(Course(plan(), "failover", View.from_json(HOME), point="cycle-7")) if step["name"] == "hand_over"
+        step for step in steps(Course(WEBSHOP, "failover", View.from_json(HOME), point="cycle-7")) if step["name"] == "hand_over"
     )
     assert [item["name"] for item in hand_over["items"] if item["does"] == "put back recovery point cycle-7"] == list(VOLUMES)
 
@@ -163,7 +164,7 @@ def past(number: int, *, stop: float = 2.0, outage: float = 9.0, **changes: Any)
 
 
 def document(*found: Run, **changes: Any) -> dict[str, Any]:
-    return built(CHECK, {**check_result(CHECK, plan(), READY), **changes}, found)
+    return built(CHECK, {**check_result(CHECK, WEBSHOP, READY), **changes}, found)
 
 
 def test_durations_are_ranges_of_past_runs_of_this_action() -> None:
@@ -197,7 +198,7 @@ def test_bytes_of_each_volume_and_of_all() -> None:
 
 
 def test_bytes_that_are_not_known_are_never_nothing() -> None:
-    results = check_result(CHECK, plan(), READY)["results"]
+    results = check_result(CHECK, WEBSHOP, READY)["results"]
     results[0]["predicted_bytes"] = "unknown"
     told = document(results=results)
     assert told["bytes"] == "unknown"
@@ -224,7 +225,7 @@ def test_what_check_mode_found_so_already() -> None:
 def test_what_is_checked_after_the_gate_is_a_gate(
     seen_as: dict[str, Any], changes: dict[str, Any], found: str, is_open: bool | None
 ) -> None:
-    told = built(CHECK, {**check_result(CHECK, plan(), seen(**seen_as)), **changes}, [])
+    told = built(CHECK, {**check_result(CHECK, WEBSHOP, seen(**seen_as)), **changes}, [])
     assert (told["gates"][-1]["found"], told["gates"][-1]["open"]) == (found, is_open)
     assert closed(told) == ["lag"] * bool(seen_as) + ["checks"] * (is_open is not True)
 
@@ -240,7 +241,7 @@ def test_the_newest_preview_is_of_that_action_and_has_ended(tmp_path: Any) -> No
         for number, action in enumerate(("failback", "failback", "replicate", "failback"), 1):
             run = Run(f"r{number}", "webshop", action, check=True, exclusive=False, requested_at=float(number))
             runs.request(store, run)
-            told = check_result(run, plan(), READY)
+            told = check_result(run, WEBSHOP, READY)
             if number < 4:
                 more = {"preview": built(run, told, [])} if number != 2 else {"preview": None}
                 runs.finish(store, run.id, {**told, **more})
@@ -253,5 +254,5 @@ def test_the_newest_preview_is_of_that_action_and_has_ended(tmp_path: Any) -> No
 
 
 def test_the_support_knows_the_environment() -> None:
-    assert set(HOSTS) == {plan()["witness"], *(host for site in plan()["sites"].values() for host in site["hosts"])}
+    assert set(HOSTS) == {WEBSHOP["witness"], *(host for site in WEBSHOP["sites"].values() for host in site["hosts"])}
     assert INVENTORY.is_dir()

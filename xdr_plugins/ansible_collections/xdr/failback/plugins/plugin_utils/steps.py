@@ -205,19 +205,11 @@ def _move(course: Course) -> Iterator[Step]:
 
 
 def _preflight(course: Course, source: str, to: str) -> Step:
-    roles = (source, to) if course.planned else (to,)
-    items = _hosts(course, roles, "check health, room and ways")
-    items += _hooks(course, "pre_failback", source) if course.action == "failback" else []
+    hooks = _hooks(course, "pre_failback", source) if course.action == "failback" else []
+    items = _hosts(course, (source, to) if course.planned else (to,), "check health, room and ways") + hooks
     told = "All that can be checked before the downtime; the services go on"
-    return _step(
-        "preflight",
-        "Check before the downtime",
-        told,
-        items,
-        "The plan's own commands are not run in check mode"
-        if course.plan["hooks"].get("pre_failback") and course.action == "failback"
-        else "Nothing of what it checks",
-    )
+    unpredicted = "The plan's own commands are not run in check mode" if hooks else "Nothing: it checks the same in check mode"
+    return _step("preflight", "Check before the downtime", told, items, unpredicted)
 
 
 def _release(course: Course, source: str) -> Step:
