@@ -84,12 +84,12 @@ def test_the_services_run_on_the_state_that_was_chosen(lab: Lab) -> None:
 
 
 def previewed_right(preview: dict[str, Any], done: dict[str, Any]) -> None:
-    """The steps in their order, all gates open, and the bytes but for what was written since."""
+    """The steps in their order, all gates open, and no byte more or less than a quarter of what then went over."""
     phases = [phase for step in preview["steps"] for phase in step["phases"]]
     assert phases == [step["name"] for step in done["steps"]]
     assert all(gate["open"] for gate in preview["gates"])
     sent = sum(one["bytes_sent"] for one in done["results"] if one["step"] == "final_sync" and "bytes_sent" in one)
-    assert 0.75 <= preview["bytes"] / sent <= 1.0
+    assert 0.75 <= preview["bytes"] / sent <= 1.25
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import approval as bound
 from ansible_collections.xdr.failback.plugins.plugin_utils.foreseen import Foreseen, foresee
+from ansible_collections.xdr.failback.plugins.plugin_utils.gate import decide
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +84,16 @@ def test_gates_that_close_meanwhile_are_the_gates_business() -> None:
     now = {**NOW, "unreachable": ["fra-hv1"], "replication_lag": 1 << 40}
     assert [one.open for one in foreseen(now).gates] != [one.open for one in foreseen().gates]
     assert hashed(now) == hashed()
+
+
+def test_an_approval_opens_no_gate() -> None:
+    """The gate decides anew at the start, whatever was approved while it was open."""
+    behind = {**NOW, "replication_lag": 1 << 40}
+    reads = {host: {"replication": []} for host in HOSTS}
+    bound.check(SHOP, foreseen(behind).bound, brought(foreseen()))
+    with pytest.raises(XdrError, match="more than ready_below") as refusal:
+        decide("failback", SHOP, View.from_json(behind), reads, {"approved": brought(foreseen())})
+    assert refusal.value.code == "gate_refused"
 
 
 # -- at the start --------------------------------------------------------------------------------------------------
