@@ -122,11 +122,13 @@ def request(
 
 
 def decided(wanted: RunRequest, arguments: Mapping[str, Any]) -> RunRequest:
-    """The launch with what was decided when its run was asked for: the window of a failback, what an answer leaves out; and
+    """The launch with what was decided when its run was asked for: the window of a failback, an approval, what an answer leaves out; and
     for a rollback that a deadline asked for, that it comes before the offer of ownership."""
     more: dict[str, Any] = {"xdr_before_offer": True} if arguments.get("before_offer") else {}
     if "window" in arguments:
         more["xdr_window"] = arguments["window"]
+    if approved := arguments.get("approved"):
+        more["xdr_approved"] = {name: approved[name] for name in ("hash", "parts", "override") if name in approved}
     if (answer := arguments.get("answer")) and answer["skips"]:
         more |= {"xdr_skip_checks": answer["skips"], "xdr_skip_reason": answer["reason"]}
     return replace(wanted, extra_vars={**wanted.extra_vars, **more})
@@ -147,11 +149,13 @@ def asked(
     occurrence: str = "",
     override: str = "",
     answer: Mapping[str, Any] | None = None,
+    approved: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
 
     ``window``, ``occurrence``, ``override``: of a failback, as portal/windows.py admits it.
-    ``answer``: what portal/question.py makes of an answer to the question of a run that failed.
+    ``answer``: what portal/question.py makes of an answer to the question of a run that failed; ``approved``: what portal/approval.py
+    gives along.
     """
     from .store.runs import SCHEDULE, Run
 
@@ -170,6 +174,8 @@ def asked(
         arguments["override_window"] = attested(override, "a reason")
     if answer:
         arguments["answer"] = dict(answer)
+    if approved:
+        arguments["approved"] = dict(approved)
     return Run(
         id=new_run_id(action),
         plan=plan or ALL_PLANS,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.approval import four_eyes
 from ansible_collections.xdr.failback.plugins.plugin_utils.gate import Decision, decide
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import State, View
 from ansible_collections.xdr.failback.plugins.plugin_utils.witness import vouched_for
@@ -61,6 +62,7 @@ class Choice:
     reason: bool = False  # it needs a person's reason
     keeps: tuple[str, ...] = ()  # the sides of which a person chooses one
     leased: bool = False  # or that the site's ownership leases have run out
+    second: bool = False  # a second person must have approved it
 
     @property
     def title(self) -> str:
@@ -143,6 +145,7 @@ def _choice(action: str, now: Situation) -> Choice:
         keeps=keeps,
         reason=action == "vouch" and now.view is not None and not vouched_for(now.view.vouchers),
         leased=bool(now.plan["ownership"]["lease"]),
+        second=four_eyes(now.plan, action),
     )
 
 

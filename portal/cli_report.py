@@ -102,6 +102,12 @@ def _shown(document: dict[str, Any]) -> RenderableType:
         f"{units.since(one['at'])}  {one['who']} ({one['origin']}): {one['action']}, {one['outcome']}. {one['detail']}"
         for one in document["asked"]
     ]
+    approved = [
+        f"{units.since(one['at'])}  {one['by']} approved {one['action']} ({one['run']}), which started "
+        + (", ".join(one["started"]) or "nothing")
+        for one in document["approvals"]
+    ]
+    approved += [f"{one['told']} ({one['run']})" for one in document["overrides"]]
     notes = [f"{units.since(one['at'])}  {one['who']}: {one['text']}" for one in document["notes"]]
     checked = [f"{'done' if one['done'] else 'OPEN'}  {one['title']}: {one['how']}" for one in document["checklist"]]
     parts = [
@@ -111,6 +117,8 @@ def _shown(document: dict[str, Any]) -> RenderableType:
         *checked,
         "",
         *asked,
+        "",
+        *approved,
         "",
         lines,
         "",

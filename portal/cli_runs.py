@@ -1,12 +1,13 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""``xdr run``: run an action on a plan; list, show, answer and stop runs."""
+"""``xdr run``: run an action on a plan, or preview it; list, show, approve, answer and stop runs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,11 +21,12 @@ from .options import plan as known_plan
 if TYPE_CHECKING:
     from .cutover import Deadline
     from .question import Question
+    from .results import RunResult
     from .store import Store
     from .store.runs import Run
     from .windows import Admission
 
-app = group("Run an action on a plan; list, show, answer and stop runs.")
+app = group("Run an action on a plan, or preview it; list, show, approve, answer and stop runs.")
 
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; show what would change.")]
 Attestation = Annotated[
@@ -43,6 +45,13 @@ Until = Annotated[
         help="When the window ends, such as 05:00 or 2026-03-01T05:00. It hands over before that, less a rollback, or rolls back.",
     ),
 ]
+Approved = Annotated[
+    str, typer.Option("--approved", metavar="HASH", help="Only what was approved with this hash, or its beginning; else it is refused.")
+]
+WithoutApproval = Annotated[
+    str,
+    typer.Option("--without-approval", metavar="REASON", help="In an emergency, do without the second person. It is kept for good."),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Tell every step and answer, line by line.")]
 
 
@@ -59,18 +68,23 @@ def _run(
     reason: str = "",
     keep: str = "",
     admission: Callable[[], Admission] | None = None,
+    approved: str = "",
+    alone: str = "",
     answer: Mapping[str, Any] | None = None,
+    show: Callable[[RunResult], None] | None = None,
 ) -> None:
+    """``show`` prints the result in place of a line about it, also that of a run which did not end well."""
     from . import following, render
     from .actions import asked
     from .results import refusal
 
     try:
         known_plan(plan, inventory)
+        brought = _approval(action, plan, inventory, approved, alone) if not check and not answer else None
         begins: dict[str, Any] = admission().__dict__ if admission else {}
         mine: dict[str, Any] = {"by": following.me(), "origin": "command line"}
         typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "keep": keep}
-        wanted = asked(action, plan, **mine, **typed, check=check, **begins, answer=answer)
+        wanted = asked(action, plan, **mine, **typed, check=check, **begins, answer=answer, approved=brought)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -82,11 +96,27 @@ def _run(
         raise typer.Exit(130) from None
     if as_json:
         render.show_json(result.to_json())
-    if result.ok and not as_json:
+    elif show:
+        show(result)
+    elif result.ok:
         typer.echo(render.summary(result))
     if not result.ok:
         render.complain(result.error)
     raise typer.Exit(result.exit_code)
+
+
+def _approval(action: str, plan: str, inventory: Path, typed: str, alone: str) -> dict[str, Any]:
+    from . import approval, following
+    from .store import audit
+
+    store, me = following.open_store(inventory), following.me()
+    try:
+        return approval.given(
+            store, known_plan(plan, inventory), action, approval.Starter(me, "command line"), typed=typed, override=alone
+        )
+    except XdrError as error:
+        audit.add(store, me, "command line", action, f"plan {plan}", error.sentence(), "refused")
+        raise
 
 
 def _admitted(plan: str, inventory: Path, check: bool, typed: Mapping[str, str]) -> Admission:
@@ -106,9 +136,14 @@ def _admitted(plan: str, inventory: Path, check: bool, typed: Mapping[str, str])
 
 def _command(action: Action) -> Callable[..., None]:
     def command(
-        plan: PlanName, inventory: Inventory = DEFAULT_INVENTORY, check: Check = False, follow: Follow = False, as_json: Json = False
+        plan: PlanName,
+        approved: Approved = "",
+        inventory: Inventory = DEFAULT_INVENTORY,
+        check: Check = False,
+        follow: Follow = False,
+        as_json: Json = False,
     ) -> None:
-        _run(action.name, plan, inventory, check=check, follow=follow, as_json=as_json)
+        _run(action.name, plan, inventory, check=check, follow=follow, as_json=as_json, approved=approved)
 
     return command
 
@@ -126,15 +161,15 @@ def run_failback(
         str,
         typer.Option("--override-window", metavar="TEXT", help="Why it cannot wait for a maintenance window. It is kept for good."),
     ] = "",
+    approved: Approved = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
     typed = {"until": until, "override": override.strip()}
-    _run(
-        "failback", plan, inventory, check=check, follow=follow, as_json=as_json, admission=lambda: _admitted(plan, inventory, check, typed)
-    )
+    admission = partial(_admitted, plan, inventory, check, typed)
+    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, admission=admission, approved=approved)
 
 
 @app.command("failover", help=ACTIONS["failover"].help)
@@ -142,12 +177,15 @@ def run_failover(
     plan: PlanName,
     attestation: Attestation = "",
     point: Point = "",
+    approved: Approved = "",
+    without_approval: WithoutApproval = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, attestation=attestation, point=point)
+    typed: dict[str, Any] = {"attestation": attestation, "point": point, "approved": approved, "alone": without_approval}
+    _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, **typed)
 
 
 @app.command("resolve", help=ACTIONS["resolve"].help)
@@ -156,6 +194,7 @@ def run_resolve(
     keep: Annotated[str, typer.Option("--keep", metavar="primary|dr", help="The side whose data and services go on.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why this side. It is kept for good.")],
     confirm: Annotated[str, typer.Option("--confirm", metavar="PLAN", help="The plan's name once more: the other side is stopped.")] = "",
+    approved: Approved = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
@@ -163,7 +202,7 @@ def run_resolve(
 ) -> None:
     if confirm != plan and not check:
         raise XdrError(f"resolve stops one side of plan {plan}", todo=f"Confirm it: --confirm {plan}", code="usage")
-    _run("resolve", plan, inventory, check=check, follow=follow, as_json=as_json, reason=reason, keep=keep)
+    _run("resolve", plan, inventory, check=check, follow=follow, as_json=as_json, reason=reason, keep=keep, approved=approved)
 
 
 @app.command("vouch", help=ACTIONS["vouch"].help)
@@ -178,6 +217,34 @@ def run_vouch(
     as_json: Json = False,
 ) -> None:
     _run("vouch", plan, inventory, check=check, follow=follow, as_json=as_json, reason=reason)
+
+
+@app.command("preview")
+def run_preview(
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="failback, failover, reverse-replication …")],
+    plan: PlanName,
+    attestation: Attestation = "",
+    point: Point = "",
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="primary|dr", help="Of a split brain, the side whose data and services go on.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, where the action needs a reason.")] = "",
+    until: Until = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    """Show what an action would do, step by step, by a run in check mode: nothing is changed."""
+    from . import preview_view, render
+
+    if action not in preview_view.ACTIONS:
+        raise XdrError(f"{action} has no preview", todo=f"It is one of: {', '.join(preview_view.ACTIONS)}", code="usage")
+    typed: dict[str, Any] = {"attestation": attestation, "point": point, "keep": keep, "reason": reason}
+    if until:
+        typed["admission"] = partial(_admitted, plan, inventory, True, {"until": until, "override": ""})
+    _run(
+        action, plan, inventory, check=True, follow=follow, as_json=as_json, **typed, show=lambda run: render.show(preview_view.render(run))
+    )
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as xdr run list shows it.")]
@@ -225,6 +292,25 @@ def run_show(
     elif not log:
         render.show(run_view.render_one(run, asks, due))
     raise typer.Exit(run.exit_code or 0)
+
+
+@app.command("approve")
+def run_approve(
+    run_id: RunId,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, or what was looked at. It is kept for good.")] = "",
+    inventory: Inventory = DEFAULT_INVENTORY,
+    as_json: Json = False,
+) -> None:
+    """Approve what a preview shows, by the id of its run: the start is refused when that would not be done any more."""
+    from . import approval, following, render
+    from .store import runs
+
+    store = following.open_store(inventory)
+    made = approval.approve(store, runs.get(store, run_id), who=following.me(), origin="command line", note=note)
+    if as_json:
+        render.show_json(made.to_json())
+    else:
+        typer.echo(f"{made.by} approved {made.action} of {made.plan}: xdr run {made.action} {made.plan} --approved {made.hash[:12]}")
 
 
 @app.command("stop")

@@ -48,7 +48,7 @@ KEPT = (
         "epoch",
         "attempt",
     ),
-    *("record", "health", "reasons", "capacity", "bytes_sent"),
+    *("record", "health", "reasons", "capacity", "bytes_sent", "preview"),
 )
 LONGEST = 4000  # characters of one text
 _STATUS = {

@@ -13,7 +13,7 @@ from . import achieved, checklist, units
 from .checklist import Evidence
 from .events import Event
 from .incident import Incident
-from .store import audit, events, notes
+from .store import approvals, audit, events, notes
 from .store.runs import Run
 
 if TYPE_CHECKING:
@@ -87,8 +87,9 @@ def of(store: Store, incident: Incident, versions: Sequence[Version] = ()) -> di
     ``state``: open, over (protected at home again), or closed, when all of its ``checklist`` is done, too; ``costs``: what each move cost
     that ended an outage, as achieved.py tells it, with its ``run`` and ``action``; ``timeline``: Lines, and ``issues`` those of them that
     went wrong; ``asked``: the audit entries about the plan in that time; ``retries``: runs that were launched more than once;
-    ``skipped``: answers that left health checks out; ``runbook``: the hashes of the plan that the runs had pinned, and ``versions`` that
-    hold them: ``{"plan": hash, "version", "at", "who", "reason"}``; ``notes``: what people wrote.
+    ``skipped``: answers that left health checks out; ``approvals``: who approved which preview, in that time or for one of these runs, with
+    the ``started`` runs; ``overrides``: who did without a second person, and why; ``runbook``: the hashes of the plan that the runs had
+    pinned, and ``versions`` that hold them: ``{"plan": hash, "version", "at", "who", "reason"}``; ``notes``: what people wrote.
     """
     evidence = Evidence()
     courses = [_course(store, run, evidence) for run in incident.runs]
@@ -111,6 +112,10 @@ def of(store: Store, incident: Incident, versions: Sequence[Version] = ()) -> di
         "issues": [asdict(line) for line in lines if line.tone],
         "retries": [{"run": run.id, "action": run.action, "launches": run.attempts} for run in incident.runs if run.attempts > 1],
         "skipped": _skipped(incident.runs),
+        "approvals": _approvals(store, incident),
+        "overrides": [
+            {"run": run.id, "action": run.action, **brought} for run, brought in _brought(incident.runs) if "override" in brought
+        ],
         "asked": [entry.to_json() for entry in audit.of_plan(store, incident.plan, incident.began - 1, incident.ended or time.time())],
         "runbook": list(pinned),
         "versions": [found for plan in pinned for found in _version(plan, incident, versions)],
@@ -170,3 +175,20 @@ def _skipped(runs: Sequence[Run]) -> list[dict[str, Any]]:
         for run, answer in answers
         if answer.get("skips")
     ]
+
+
+def _approvals(store: Store, incident: Incident) -> list[dict[str, Any]]:
+    """The oldest first. The move that opens an incident was approved before it."""
+    used: dict[str, list[str]] = {}
+    for run, brought in _brought(incident.runs):
+        used.setdefault(str(brought.get("hash") or ""), []).append(run.id)
+    found = approvals.of_plan(store, incident.plan, until=incident.ended)
+    told = [one for one in reversed(found) if one.at >= incident.began or one.hash in used]
+    return [{**one.to_json(), "started": used.get(one.hash, [])} for one in told]
+
+
+def _brought(runs: Sequence[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """What runs brought along of approvals (portal/approval.py)."""
+    for run in runs:
+        if brought := run.arguments.get("approved"):
+            yield run, dict(brought)

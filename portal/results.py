@@ -57,6 +57,7 @@ class RunResult:
     ``instances``: those that a read of the plan looked at, ``{"host", "name", "state", "pid", "why"}``;
     ``view``: the plan as the run's gate read it, before anything was changed (state_machine.View as JSON), or None;
     ``state``: the plan's state as last recorded by a site in this run, else that of the view;
+    ``preview``: of a run that only checks, what the action would do (portal/preview.py), else None;
     ``achieved``: of a move that ended an outage (achieved.py), else None;
     ``error``: one sentence, empty when the run ended well; ``changed``: how many tasks changed something."""
 
@@ -79,6 +80,7 @@ class RunResult:
     reason: str = ""  # why there was nothing to do
     proof: str = ""  # of a failover that nobody attested: that the ownership leases had run out
     achieved: dict[str, Any] | None = None
+    preview: dict[str, Any] | None = None
     killed: bool = False  # ansible-playbook died by a signal that its launcher did not send
 
     @property
@@ -117,6 +119,7 @@ class Collector:
         self.state = ""
         self.reason = ""
         self.proof = ""
+        self.preview: dict[str, Any] | None = None
         self.changed = 0
         self._dark: set[str] | None = None  # hosts that were unreachable and not allowed to be
 
@@ -141,6 +144,7 @@ class Collector:
             origin = {"host": event["host"], "step": event["step"], "module": event["module"].rpartition(".")[2]}
             self.results.extend({**origin, **item} for item in event.get("results", []) if isinstance(item, dict))
             self.instances.extend({"host": event["host"], **item} for item in event.get("instances", []))
+        self.preview = event.get("preview") or self.preview
         if event.get("xdr_view"):
             self.view = event["xdr_view"]
             self.state = event["xdr_view"]["state"]
@@ -186,6 +190,7 @@ class Collector:
             state=self.state,
             reason=self.reason,
             proof=self.proof,
+            preview=self.preview,
             killed=died_by_signal(rc) and not stopped,
         )
 

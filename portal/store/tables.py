@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0006"  # the newest migration; a test holds it against the folder
+VERSION = "0010"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -193,3 +193,18 @@ announcements = Table(
     Column("tries", Integer, nullable=False),
     Column("detail", Text, nullable=False),
 )
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("plan", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("hash", Text, nullable=False),  # of what was approved (PU/approval.py)
+    Column("parts", JSON, nullable=False),  # what the hash is of
+    Column("run", Text, ForeignKey("runs.id"), nullable=False),  # the preview
+    Column("who", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # portal or command line: they have names of their own
+    Column("at", Float, nullable=False),
+    Column("note", Text, nullable=False),
+)
+Index("approvals_of_plan", approvals.c.plan, approvals.c.action)

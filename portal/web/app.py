@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import answers, auth, banner, hub, incidents, lag, pages, plans, runbook, runs, sites, streams, trail, users, windows
+from . import answers, auth, banner, hub, incidents, lag, pages, plans, previews, runbook, runs, sites, streams, trail, users, windows
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -50,12 +50,15 @@ ROUTES = [
     Route("/plans/{plan}/windows/ask", windows.ask, methods=["POST"]),
     Route("/plans/{plan}/windows/answer", windows.answer, methods=["POST"]),
     Route("/plans/{plan}/{action}", plans.act, methods=["POST"]),
+    Route("/plans/{plan}/preview/{action}", previews.one),
+    Route("/plans/{plan}/preview/{action}", previews.make, methods=["POST"]),
     Route("/runs", runs.overview),
     Route("/runs/{run}", runs.one),
     Route("/runs/{run}/board", runs.board),
     Route("/runs/{run}/stream", streams.of_run),
     Route("/runs/{run}/stop", runs.stop, methods=["POST"]),
     Route("/runs/{run}/rollback", runs.rollback, methods=["POST"]),
+    Route("/runs/{run}/approve", previews.approve, methods=["POST"]),
     Route("/runs/{run}/answer", runs.answer, methods=["POST"]),
     Route("/sites", sites.overview),
     Route("/sites/test", sites.test, methods=["POST"]),

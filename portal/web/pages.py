@@ -13,7 +13,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from .. import units
+from .. import preview, units
 from ..store import Store, runs, workers
 from ..store.accounts import Role
 from . import signs
@@ -31,7 +31,8 @@ def _templates() -> jinja2.Environment:
     )
     made.filters |= {"size": units.size, "seconds": units.seconds, "since": units.since}
     made.filters |= {"ago": ago, "lasted": lasted, "left": left, "clock": clock}
-    made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role}
+    made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role, "BANNER": preview.BANNER}
+    made.filters |= {"lasts": preview.lasts, "bytes": preview.size, "rows": preview.rows}
     return made
 
 

@@ -136,6 +136,11 @@ class PlanFacts:
         return (self.view.owner, self.view.epoch) if self.view else None
 
     @property
+    def held(self) -> dict[str, Any]:
+        """Owner (by role) and epoch, as far as they are known."""
+        return {} if self._owned is None else {"owner": self._owned[0], "epoch": self._owned[1]}
+
+    @property
     def owner(self) -> str:
         """The owning site by its display name."""
         if self._owned is None:

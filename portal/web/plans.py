@@ -12,7 +12,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from .. import windows
+from .. import approval, windows
 from ..actions import asked
 from ..choices import NEEDS, Choice
 from ..cutover import FAILBACK
@@ -36,17 +36,21 @@ def overview(visit: Visit) -> Response:
 
 @allowed(Role.viewer)
 def one(visit: Visit) -> Response:
-    return _page(visit, _facts(visit))
+    return _page(visit, facts_of(visit))
 
 
 @allowed(Role.operator)
 def act(visit: Visit) -> Response:
     """A button: request the run, or give the active one its message; a refusal comes back on the page."""
-    facts = _facts(visit)
+    return begun(visit, check=visit.form.get("check") == "1")
+
+
+def begun(visit: Visit, *, check: bool) -> Response:
+    """The run that is asked for, or why not, on the plan's page."""
+    facts = facts_of(visit)
     choice = facts.choice(visit.path("action"))
     if choice is None:
         raise HTTPException(404)
-    check = visit.form.get("check") == "1"
     if refusal := choice.check_refused if check else choice.refused:
         status = 403 if visit.user.role < NEEDS[choice.action] else 409
         return _refuse(visit, facts, choice, f"{choice.title} is refused. {refusal}", status)
@@ -57,7 +61,7 @@ def act(visit: Visit) -> Response:
     try:
         return _to_run(_begin(visit, choice, wanted))
     except XdrError as error:
-        return _page(visit, _facts(visit), error.sentence(), 409)
+        return _page(visit, facts_of(visit), error.sentence(), 409)
 
 
 def _refuse(visit: Visit, facts: PlanFacts, choice: Choice, refusal: str, status: int) -> Response:
@@ -80,7 +84,18 @@ def _wanted(visit: Visit, facts: PlanFacts, choice: Choice, check: bool) -> Run:
     typed: dict[str, Any] = {"attestation": word, "point": point, "reason": reason, "keep": keep}
     if choice.action == FAILBACK:
         typed |= _admitted(visit, facts, check).__dict__
+    if not check and not choice.message_to:
+        typed["approved"] = _approved(visit, facts, choice)
     return asked(choice.action, facts.name, by=visit.user.name, origin=visit.origin, check=check, **typed)
+
+
+def _approved(visit: Visit, facts: PlanFacts, choice: Choice) -> dict[str, Any]:
+    """What the start brings along. Raises XdrError: usage, gate_refused."""
+    store, form = visit.desk.store, visit.form
+    previewed = runs.get(store, form["preview"]) if form.get("preview") else None
+    override = " ".join(form.get("without_approval", "").split())
+    starter = approval.Starter(visit.user.name, visit.origin)
+    return approval.given(store, facts.plan, choice.action, starter, typed=form.get("approved", ""), previewed=previewed, override=override)
 
 
 def _kept(visit: Visit, facts: PlanFacts, choice: Choice) -> str:
@@ -121,7 +136,7 @@ def _to_run(run_id: str) -> Response:
     return RedirectResponse(f"/runs/{quote(run_id, safe='')}", 303)
 
 
-def _facts(visit: Visit) -> PlanFacts:
+def facts_of(visit: Visit) -> PlanFacts:
     plan = visit.desk.inventory.plans.get(visit.path("plan"))
     if plan is None:
         raise HTTPException(404)

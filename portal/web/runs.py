@@ -23,6 +23,7 @@ from .environment import Plan
 from .lines import line
 from .pages import page
 from .plan_facts import PlanFacts
+from .previews import shown
 from .visit import Visit, allowed
 
 SHOWN = 50
@@ -160,6 +161,7 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         downtime=plan["failback"]["deadline"] if plan else None,
         stop_refused=stop_refused(run, visit.user.role),
         rollback_refused=_rollback_refused(visit, run),
+        shown=shown(visit, run),
         refusal=refusal,
     )
 

@@ -76,6 +76,7 @@ SIGNS = {
     "missed": Sign("▲", "warn"),
     "sent": Sign("✔", "ok"),
     "sending": Sign("⇄", "busy"),
+    "not looked at": Sign("○", "idle"),
     "CONNECTED": Sign("●", "ok"),
     "owns the plan": Sign("●", "ok"),
     "old": Sign("▲", "warn"),

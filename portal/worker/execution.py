@@ -23,7 +23,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.durable import read_j
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
-from .. import achieved, actions, plan_view
+from .. import achieved, actions, plan_view, preview
 from .. import runs as folders
 from ..cutover import FAILBACK, Cutover, begin_by, counting, gathered
 from ..events import Event, Listener
@@ -101,7 +101,8 @@ class Executor:
             if not newest or newest[-1]["kind"] != "ended":
                 events.append(self.store, run.id, [ended], by=self.worker)
             cost = achieved.of(self.store, run, self._targets(run))
-            runs.finish(self.store, run.id, {**kept, "achieved": cost and cost.to_json()}, by=self.worker)
+            more = {"achieved": cost and cost.to_json(), "preview": preview.of(self.store, run, kept)}
+            runs.finish(self.store, run.id, {**kept, **more}, by=self.worker)
 
         self.patiently(tell)
         if self.on_event:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from .. import actions
+from .. import actions, approval
 from ..calendar import AWAY, Calendar
 from ..cutover import FAILBACK
 from ..occurrences import Occurrence
@@ -82,7 +82,8 @@ class Openings:
             raise XdrError(f"run {active.id} ({active.action}) is active")
         by, limit = f"window {one.name}", one.begin + TOLERANCE
         window = lasting(one.end, time.time(), self._store, one.plan)
-        wanted = actions.asked(FAILBACK, one.plan, by=by, origin=ORIGIN, window=window, occurrence=one.key)
+        approved = approval.given(self._store, calendar.plan, FAILBACK, approval.Starter(by, runs.SCHEDULE))
+        wanted = actions.asked(FAILBACK, one.plan, by=by, origin=ORIGIN, window=window, occurrence=one.key, approved=approved)
         begin_by = datetime.fromtimestamp(limit, one.local[0].tzinfo).isoformat()
         also = store_windows.beginning(one.became(STARTED, by, f"run {wanted.id}", time.time()), limit)
         runs.request(self._store, replace(wanted, arguments={**wanted.arguments, "begin_by": begin_by}), also)

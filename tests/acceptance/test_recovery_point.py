@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -65,15 +66,43 @@ def test_a_point_that_nobody_has_is_refused_before_anything_is_stopped(lab: Lab)
 
 def test_the_services_run_on_the_state_that_was_chosen(lab: Lab) -> None:
     newest = points(lab)[-1]
-    chosen = ("-e", f"xdr_recovery_point={newest}")
-    play(lab, PLAYBOOKS / "failover.yml", "--check", *chosen)
-    order(lab, 5)  # nothing was stopped by that
     write(lab.volume("primary", "shop-web-1.img"), 24 << 20)
-    done = failover(lab, newest)
+    before = xdr(lab, "run", "preview", "failover", "webshop", "--recovery-point", newest)
+    order(lab, 5)  # nothing was stopped by that
+    approved = xdr(lab, "run", "approve", before["run_id"])["hash"]
+    with edited(lab):
+        refusal = xdr(lab, "run", "failover", "webshop", "--recovery-point", newest, "--approved", approved, code=10)
+    assert "what was approved is not what would be done: the plan was edited" in refusal["error"]
+    assert "other choices were made" in xdr(lab, "run", "failover", "webshop", "--approved", approved, code=10)["error"]
+    order(lab, 6)
+    done = xdr(lab, "run", "failover", "webshop", "--recovery-point", newest, "--approved", approved)
     told = said((lab.inventory.parent / "runs" / done["run_id"] / "events.jsonl").read_text())
     assert re.search(r"orders: it is read whole at the source \([^)]*\), [0-9.]+ (MiB|bytes) to copy in [0-9.]+ s; what was sent", told)
     assert numbers_of_service(lab.service_url("dr", "orders-db")) == [1]
     foretold_right(done["results"])
+    previewed_right(before["preview"], done)
+
+
+def previewed_right(preview: dict[str, Any], done: dict[str, Any]) -> None:
+    """The steps in their order, all gates open, and no byte more or less than a quarter of what then went over."""
+    phases = [phase for step in preview["steps"] for phase in step["phases"]]
+    assert phases == [step["name"] for step in done["steps"]]
+    assert all(gate["open"] for gate in preview["gates"])
+    sent = sum(one["bytes_sent"] for one in done["results"] if one["step"] == "final_sync" and "bytes_sent" in one)
+    assert 0.75 <= preview["bytes"] / sent <= 1.25
+
+
+@contextlib.contextmanager
+def edited(lab: Lab) -> Iterator[None]:
+    """The plan with another deadline."""
+    path = lab.inventory / "plans" / "webshop.yml"
+    text = path.read_text()
+    assert "deadline: 5m" in text
+    path.write_text(text.replace("deadline: 5m", "deadline: 6m"))
+    try:
+        yield
+    finally:
+        path.write_text(text)
 
 
 def write(volume: Path, nbytes: int) -> None:
@@ -83,12 +112,12 @@ def write(volume: Path, nbytes: int) -> None:
         stream.write(os.urandom(nbytes))
 
 
-def failover(lab: Lab, point: str) -> dict[str, Any]:
-    """Its result."""
-    argv = [XDR, "run", "failover", "webshop", "--recovery-point", point, "--inventory", str(lab.inventory), "--json"]
+def xdr(lab: Lab, *words: str, code: int = 0) -> dict[str, Any]:
+    """What the command prints."""
+    argv = [XDR, *words, "--inventory", str(lab.inventory), "--json"]
     environment = {**os.environ, "XDR_VAR": str(lab.inventory.parent)}
     done = subprocess.run(argv, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=250, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return dict(json.loads(done.stdout))
 
 

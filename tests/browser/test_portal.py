@@ -335,6 +335,31 @@ def test_without_javascript_everything_is_there_to_read(browser: Browser, addres
     context.close()
 
 
+def test_a_preview_cannot_be_missed_and_starts_what_it_shows(page: Page, portal: Portal, scheme: str) -> None:
+    run = portal.previews()
+    login(page, Role.operator)
+    page.goto(f"/runs/{run.id}")
+    shot(page, "preview-whole", scheme, whole=True)
+    banner, confirm = page.locator(".preview-banner"), page.locator("#start").get_by_label("to confirm")
+    confirm.fill(PLAN)
+    page.locator("#start").scroll_into_view_if_needed()
+    expect(banner).to_be_in_viewport()
+    page.locator("#approve button").click()
+    expect(page.locator("#approvals")).to_contain_text("otto (portal) approved it")
+    confirm.fill(PLAN)
+    portal.see(**seen(lag=5 << 20))
+    expect(page.locator(".head .facts")).to_contain_text("5.0 MiB")
+    assert confirm.input_value() == PLAN
+    shot(page, "preview-approved", scheme)
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    expect(banner).to_be_in_viewport()
+    shot(page, "preview-phone", scheme, whole=True)
+    page.locator("#start button").click()
+    page.wait_for_url("**/runs/*")
+    expect(page.locator("#approved")).to_contain_text(f"as the preview {run.id} shows it")
+    expect(banner).to_have_count(0)
+
+
 def test_the_keyboard_alone_starts_a_check(page: Page, portal: Portal) -> None:
     login(page, Role.operator)
     page.goto(f"/plans/{PLAN}")

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.xdr.failback.plugins.plugin_utils.foreseen import foresee
+from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from portal import PROJECT
 from portal.actions import asked
 from portal.plan_view import one_plan
+from portal.preview import built
 from portal.store import Store, accounts, events, observations, runs, tables, workers
 from portal.store.accounts import Role
 from portal.store.runs import Run
@@ -88,6 +91,14 @@ class Portal:
         self.see(**seen("HALTED", "primary", epoch=5, run={**pinned, "phases": phases or UNWELL}))
         return run
 
+    def previews(self, action: str = "failback", changes: Mapping[str, Any] | None = None, **seen_as: Any) -> Run:
+        """A check run of the action that came to its preview. ``changes``: of the compiled plan that it was made with; ``seen_as``: of the
+        plan as it was read."""
+        run = self.request(action, check=True)
+        told = check_result(run, {**plan(), **(changes or {})}, seen(**seen_as))
+        self.finish(run, **{**told, "preview": built(run, told, runs.latest(self.store, plan=PLAN))})
+        return runs.get(self.store, run.id)
+
     def form(self, client: TestClient, **fields: str) -> dict[str, str]:
         """The fields of a form with its token."""
         session = accounts.session(self.store, client.cookies["xdr_session"])
@@ -157,6 +168,20 @@ def _copies(volume: str, owner: str | None) -> Iterator[dict[str, Any]]:
             "accelerators_missing": [],
             "recovery_points": [] if source else [{"name": "before-reverse", "bytes": 1048810, "opened_at": 1.9e9, "read_started": None}],
         }
+
+
+def check_result(run: Run, of: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """How a check run of a move from DR ends, with what its gate foresaw and its modules foretold: a KiB of the first volume, two of the
+    next…"""
+    reads = {host: {"replication": [row for row in document["volumes"] if row["host"] == host], "why": ""} for host in HOSTS}
+    foreseen = foresee(run.action.replace("-", "_"), of, View.from_json(document), reads, {}, "retake")
+    sync = {"host": "ams-hv1", "step": "preflight", "module": "xdr_delta_sync", "bytes_total": 128 << 20, "session_seconds": 1.0}
+    foretold = [
+        {**sync, "volume": name, "predicted_bytes": number << 10, "predicted_seconds": 0.5} for number, name in enumerate(VOLUMES, 1)
+    ]
+    stopped = {"host": "ams-hv1", "step": "stop_services", "module": "xdr_instances"}
+    stops = [{**stopped, "name": name, "changed": name != "cart"} for group in GROUPS for name in group]
+    return {"exit_code": 0, "code": "", "error": "", "reason": "", "preview": foreseen.to_json(), "results": [*foretold, *stops]}
 
 
 # -- the events of a failback ----------------------------------------------------------------------------------

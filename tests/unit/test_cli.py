@@ -22,11 +22,12 @@ from typer.testing import CliRunner, Result
 from portal import PROJECT, following, var_folder
 from portal.actions import asked
 from portal.cli import app
+from portal.preview import built
 from portal.results import RunResult
 from portal.store import Store, audit, observations, runs
 from portal.store.runs import Run
 from portal.worker.execution import requested
-from tests.support.portal import Portal, seen
+from tests.support.portal import Portal, check_result, plan, seen
 from tests.support.processes import free_port
 from tests.support.windows import PEOPLE, environment, recurring
 
@@ -382,3 +383,63 @@ def test_status_tells_that_a_plan_is_scheduled(windowed: Path, monkeypatch: pyte
     assert "and begins the failback" in told
     document = json.loads(xdr("status", "webshop", "-i", windowed, "--json").stdout)
     assert document["window"]["scheduled"]["name"] == "sunday-night"
+# -- previews ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def previewing(inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Check runs come to their preview, of the plan as the portal's tests see it; any other is kept, not executed."""
+    portal = Portal(tmp_path / "var", inventory, users=False)
+
+    def execute(store: Store, folder: Path, wanted: Run, listener: object) -> RunResult:
+        run = runs.request(store, wanted)
+        if run.check:
+            told = check_result(run, plan(), seen())
+            runs.finish(store, run.id, {**told, "preview": built(run, told, [])})
+            return following.result_of(runs.get(store, run.id))
+        return RunResult(run.id, run.action, run.plan, 0, "", "", stopped=False, seconds=1.0, changed=3)
+
+    monkeypatch.setattr(following, "execute", execute)
+    yield portal.store
+    portal.store.close()
+
+
+def test_a_preview_is_printed_approved_and_started(previewing: Store, inventory: Path) -> None:
+    printed = xdr("run", "preview", "failback", "webshop", "-i", inventory)
+    told = " ".join(printed.stdout.split())
+    assert printed.exit_code == 0
+    for sentence in (
+        "PREVIEW: nothing is changed",
+        "sends 28.0 KiB",
+        "lag open replication_lag of at most 16.0 MiB",
+        "not predicted: How long each takes to stop",
+        "!!! C2: No rollback after this",
+        "7. Start and check the services in frankfurt [no history]",
+    ):
+        assert sentence in told
+    (run,) = runs.latest(previewing)
+    approved = xdr("run", "approve", run.id, "--note", "fine", "-i", inventory, "--json")
+    assert json.loads(approved.stdout)["note"] == "fine"
+    made = json.loads(approved.stdout)["hash"]
+    assert f"xdr run failback webshop --approved {made[:12]}" in xdr("run", "approve", run.id, "-i", inventory).stdout
+    assert xdr("run", "failback", "webshop", "--approved", made[:12], "-i", inventory).exit_code == 0
+    begun = runs.active(previewing, "webshop")
+    assert begun
+    assert begun.arguments["approved"]["hash"] == made
+    assert "approved it" in audit.latest(previewing, 1)[0].detail
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["preview", "status", "webshop"], 5, "status has no preview. It is one of: start,"),
+        (["preview", "failback", "shop"], 5, "no plan is named 'shop'"),
+        (["approve", "nothing"], 5, "no run is named 'nothing'"),
+        (["failback", "webshop", "--approved", "0123456789"], 10, "nobody has approved '0123456789' for failback"),
+        (["failover", "webshop", "--without-approval", "in haste"], 5, "takes no second person"),
+    ],
+)
+def test_what_is_no_preview_and_no_approval(previewing: Store, inventory: Path, words: list[str], code: int, says: str) -> None:
+    result = xdr("run", *words, "-i", inventory)
+    assert (result.exit_code, says in " ".join(result.stderr.split())) == (code, True), result.stderr
+    assert runs.active(previewing, "webshop") is None

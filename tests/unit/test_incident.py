@@ -18,7 +18,7 @@ from portal.achieved import Achieved
 from portal.actions import asked
 from portal.cli import app
 from portal.incident import Incident, split
-from portal.store import Store, events, notes, runs
+from portal.store import Store, approvals, events, notes, runs
 from portal.store.runs import Run
 from portal.versions import Version
 from portal.web.pages import printed
@@ -136,6 +136,30 @@ def test_a_report(store: Store, home: Incident) -> None:
     steps = [line for line in document["timeline"] if line["seconds"] is not None]
     assert [(line["at"], line["what"], line["seconds"]) for line in steps][2] == (301.0, "stop_services", 2.0)
     assert document["timeline"] == sorted(document["timeline"], key=lambda line: line["at"])
+
+
+def test_who_approved_what(store: Store, xdr: Callable[..., Result]) -> None:
+    """The move that opens an incident was approved before it; what was approved for another one is not told."""
+    for name in ("unused", "used"):
+        preview = Run(f"preview-{name}", PLAN, "failover", check=True, exclusive=False)
+        runs.request(store, preview)
+        approvals.add(
+            store, PLAN, "failover", {"hash": name * 8, "parts": {}}, preview.id, who="ann", origin="portal 192.0.2.1", note=HOSTILE
+        )
+    brought = {"hash": "used" * 8, "parts": {}, "by": "ann (portal)", "told": "ann (portal) approved it, used"}
+    moved = perform(store, "failover", told(100.0), state="FAILED_OVER", approved=brought)
+    alone = {"override": True, "by": "bob (command line)", "reason": "nobody answers", "told": "OVERRIDE: bob (command line) did without"}
+    again = perform(store, "failover", told(200.0), state="FAILED_OVER", approved=alone)
+    [found] = incident.of_plan(store, PLAN)
+    document = report.of(store, found)
+    assert [(one["by"], one["run"], one["started"]) for one in document["approvals"]] == [("ann (portal)", "preview-used", [moved.id])]
+    assert [(one["run"], one["by"], one["reason"]) for one in document["overrides"]] == [(again.id, "bob (command line)", "nobody answers")]
+    page, shown = printed("report.html", report=document), xdr(PLAN).stdout
+    assert "ann (portal)" in page
+    assert "failover without a second person" in page
+    assert HOSTILE not in page
+    assert f"ann (portal) approved failover (preview-used), which started {moved.id}" in shown
+    assert "OVERRIDE: bob (command line) did without" in shown
 
 
 def test_an_incident_is_found_by_any_of_its_runs(store: Store, home: Incident) -> None:

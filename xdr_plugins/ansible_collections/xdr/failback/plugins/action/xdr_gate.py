@@ -12,7 +12,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils import gate, knock, recovery, state_machine
+from ansible_collections.xdr.failback.plugins.plugin_utils import approval, gate, knock, recovery, state_machine
+from ansible_collections.xdr.failback.plugins.plugin_utils.foreseen import foresee
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -35,10 +36,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "skip_reason": {"type": "str", "default": ""},
                 "window": {"type": "dict", "default": {}},
                 "before_offer": {"type": "bool", "default": False},
+                "approved": {"type": "dict", "default": {}},
             }
         )
         variables = task_vars or {}
-        view = None
+        view, preview = None, dict[str, Any]()
         try:
             plan = _plan(variables, arguments["plan"])
             reads = _reads(variables, plan, arguments["action"])
@@ -52,14 +54,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if arguments["action"] == "failover" and arguments["attestation"]:
                 _knock(variables, plan, reads)
             options = {**arguments, "now": time.time(), "lease": _lease(variables, plan)}
+            undo = recovery.undo_path(view, source, target)
+            if arguments["action"] != "status":
+                foreseen = foresee(arguments["action"], plan, view, reads, options, undo)
+                preview = {"preview": foreseen.to_json()} if self._task.check_mode else {}
             decision = gate.decide(arguments["action"], plan, view, reads, options)
+            if arguments["action"] != "status" and decision.proceed and decision.fresh and not self._task.check_mode:
+                approval.check(plan, foreseen.bound, arguments["approved"])
         except XdrError as error:
-            failure: dict[str, Any] = {"failed": True, "changed": False, **error.failure()}
+            failure: dict[str, Any] = {"failed": True, "changed": False, **error.failure(), **preview}
             return {**failure, "xdr_view": {**view.to_json(), **_shown(variables, plan)}} if view else failure
         return {
             "changed": False,
             **decision.to_json(),
-            "undo": recovery.undo_path(view, source, target),
+            **preview,
+            "undo": undo,
             "run_id": arguments["run_id"] or _run_id(arguments["action"]),
             "xdr_view": {**view.to_json(), **_shown(variables, plan)},
             "msg": decision.reason,

@@ -53,7 +53,7 @@ class Syncing:
         more: dict[str, Any] = {}
         before = {volume.name: self._state(volume, with_lag=False)["cycle"] for volume in self.volumes}
         if check:
-            self.results = self._known_here()
+            self.results = [self._foretold(one) for one in self._known_here()]
             changed = self.params["state"] == "synced" and any(one["lag_bytes"] != 0 for one in self.results)
         else:
             with self._job() as job:
@@ -82,6 +82,21 @@ class Syncing:
         """What is known without the peer: the lag of each volume."""
         found = [self._state(volume, with_lag=True) for volume in self.volumes]
         return [{key: one[key] for key in ("volume", "lag_bytes", "lag_age_s", "cycle", "compared")} for one in found]
+
+    def _foretold(self, one: dict[str, Any]) -> dict[str, Any]:
+        """With the bytes that a cycle would send and its seconds, by what cycles took before; a session's own seconds come on top once."""
+        volume = self.plan.volumes[one["volume"]]
+        mover, nbytes = driver(volume.driver, self.state_dir), one["lag_bytes"]
+        fixed = mover.seconds(self.plan, [], 0)
+        size = self._state(volume, with_lag=False)["size"]
+        taken = mover.seconds(self.plan, [volume], nbytes if isinstance(nbytes, int) else size or 0)
+        return {
+            **one,
+            "bytes_total": size,
+            "predicted_bytes": nbytes,
+            "predicted_seconds": round(taken - fixed, 3),
+            "session_seconds": fixed,
+        }
 
     def _state(self, volume: VolumeOnHost, *, with_lag: bool) -> dict[str, Any]:
         return driver(volume.driver, self.state_dir).status(self.plan, volume.name, with_lag=with_lag)

@@ -77,6 +77,13 @@ options:
     description: For a rollback, refuse it once ownership may have been handed over.
     type: bool
     default: false
+  approved:
+    description:
+      - The approval of an action that begins, its C(hash) and the C(parts) that it binds; or C(override), where a dr-admin does without.
+      - Refused where the plan, the owner, the epoch, the choices, the steps or the gates are others now, and without one where the plan
+        wants a second person (C(approval.four_eyes)). A run that goes on where it stopped needs none.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: It changes nothing in either mode.
@@ -149,6 +156,12 @@ run_id:
   description: Name of the run.
   type: str
   returned: success
+preview:
+  description:
+    - What the action would do, C(steps) in their order, C(gates) with what each wants and has found, and C(approval) with the C(hash) that
+      an approval binds to, its C(parts), and whether the plan wants a second person (C(four_eyes)).
+  type: dict
+  returned: in check mode
 remedy:
   description: What follows a move that has failed, V(undo), V(commit), V(hold), V(forward) or V(wait).
   type: str

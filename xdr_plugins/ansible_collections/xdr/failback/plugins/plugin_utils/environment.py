@@ -22,6 +22,8 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
 )
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, read_source
 
+SECTIONS = ("targets", "replication", "failback", "ownership", "approval", "hooks", "traffic", "maintenance")  # of a compiled plan
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -276,7 +278,7 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
                 for role, name in roles.items()
             },
             "witness": environment.witness,
-            **{key: document[key] for key in ("targets", "replication", "failback", "ownership", "hooks", "traffic", "maintenance")},
+            **{key: document[key] for key in SECTIONS},
             "start_order": document["groups"],
         }
     )

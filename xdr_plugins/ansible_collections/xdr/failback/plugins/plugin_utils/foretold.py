@@ -34,16 +34,16 @@ def rounds(result: Mapping[str, Any]) -> str:
     number = len(result["rounds"])
     return (
         f"Ended after {number} round{'s' if number > 1 else ''} ({result['stopped']}), because {_ENDED[result['stopped']]}: "
-        f"{_size(result['remaining_bytes'])} left, {_size(result['change_rate'])} change in a second, "
+        f"{size(result['remaining_bytes'])} left, {size(result['change_rate'])} change in a second, "
         f"and the final sync would take {result['final_seconds']:.1f} s now."
     )
 
 
 def _copy(row: Mapping[str, Any]) -> str:
     if "method" not in row:  # check mode asks only what the source knows by itself
-        return f"{_size(row['lag_bytes'])} to copy"
+        return f"{size(row['lag_bytes'])} to copy"
     why = f" ({row['why']})" if row.get("why") else ""
-    return f"{_READ.get(row['method'], row['method'])}{why}, {_size(row['predicted_bytes'])} to copy in {row['predicted_seconds']:.1f} s"
+    return f"{_READ.get(row['method'], row['method'])}{why}, {size(row['predicted_bytes'])} to copy in {row['predicted_seconds']:.1f} s"
 
 
 def _proof(row: Mapping[str, Any], compared: bool) -> str:
@@ -53,7 +53,7 @@ def _proof(row: Mapping[str, Any], compared: bool) -> str:
     return f"no full compare was possible before, so both ends are read whole in the downtime{takes}"
 
 
-def _size(nbytes: Any) -> str:
+def size(nbytes: Any) -> str:
     if not isinstance(nbytes, (int, float)):
         return "an unknown number of bytes"
     return f"{nbytes / (1 << 20):.1f} MiB" if nbytes >= 1 << 20 else f"{nbytes} bytes"

@@ -62,16 +62,16 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     except KeyError:
         raise XdrError(f"unknown action {action!r}", todo=f"It is one of {', '.join(RULES)}") from None
     if action != "status":
-        _reached(plan, _needed(action, plan, view), view, reads)
-        _same_plan(plan, view, reads)
-        _witness_speaks(action, plan, view)
-    by_lease = action == "failover" and _leases_have_run_out(plan, view, options)
+        reached(plan, needed(action, plan, view), view, reads)
+        same_plan(plan, view, reads)
+        witness_speaks(action, plan, view)
+    by_lease = action == "failover" and leases_have_run_out(plan, view, options)
     if action == "failover" and not by_lease:
-        _not_locked_out(plan, reads)
+        not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
     skip = _skipped(action, plan, view, options) if proceed else ()
     if proceed and action == "failback" and view.state in REVERSED:
-        _same_sizes(plan, reads)
+        same_sizes(plan, reads)
     if proceed and action == "failover" and options.get("recovery_point"):
         rows = [row for host in plan["sites"]["dr"]["hosts"] for row in reads[host].get("replication") or []]
         recovery_points.check(plan, rows, str(options["recovery_point"]))
@@ -84,10 +84,10 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
     owned = resolution.owner_epoch(plan, view, reads, options["keep"]) if proceed and action == "resolve" else 0
     vouch = bool(view.mute) and claims and (action == "vouch" or vouched_for(view.vouchers))
     how, proof = ("lease_expired", str(options["lease"]["told"])) if by_lease else ("attested", "")
-    return Decision(proceed, reason, epoch, attempt, _entry(action, view), fresh, claims, skip, vouch, claim_as, owned, how, proof)
+    return Decision(proceed, reason, epoch, attempt, entry(action, view), fresh, claims, skip, vouch, claim_as, owned, how, proof)
 
 
-def _needed(action: str, plan: Plan, view: View) -> set[str]:
+def needed(action: str, plan: Plan, view: View) -> set[str]:
     """The hosts without which the action cannot be done; what brings services up on one site must not wait for the other."""
     hosts = {site: set(plan["sites"][site]["hosts"]) for site in ("primary", "dr")}
     if action == "failover" or (action == "rollback" and view.owner != "primary" and not view.offered_to("primary")):
@@ -99,7 +99,7 @@ def _needed(action: str, plan: Plan, view: View) -> set[str]:
     return {plan["witness"], *hosts["primary"], *hosts["dr"]}
 
 
-def _reached(plan: Plan, needed: set[str], view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
+def reached(plan: Plan, needed: set[str], view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
     missing = sorted(needed & set(view.unreachable))
     if missing:
         told = {host: _unreached(str(reads[host].get("why") or "")) for host in missing}
@@ -112,7 +112,7 @@ def _reached(plan: Plan, needed: set[str], view: View, reads: Mapping[str, Mappi
         )
 
 
-def _witness_speaks(action: str, plan: Plan, view: View) -> None:
+def witness_speaks(action: str, plan: Plan, view: View) -> None:
     """A mute witness takes no offer: both sites vouch for it in any run that has read them, else a person must."""
     founding = action == "start" and view.epoch <= 1
     if view.mute and action not in ("vouch", *ONLY_LOOKS) and not founding and not vouched_for(view.vouchers):
@@ -135,7 +135,7 @@ def _unreached(said: str) -> tuple[str, str]:
     return SILENT, "Run the connectivity test (xdr site test)"
 
 
-def _not_locked_out(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
+def not_locked_out(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
     """A host whose sshd answers is not off, whatever is attested: its services may well run."""
     for host in plan["sites"]["primary"]["hosts"]:
         what, todo = _unreached(str(reads[host].get("why") or ""))
@@ -145,7 +145,7 @@ def _not_locked_out(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
             raise XdrError(f"{host} {what}, so it is not off", where=f"plan {plan['name']}", todo=todo, code="gate_refused")
 
 
-def _same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
+def same_plan(plan: Plan, view: View, reads: Mapping[str, Mapping[str, Any]]) -> None:
     """A run pins its plan, and a resource leaves a plan only while it is ACTIVE."""
     if view.run and view.run["action"] != CYCLE and view.run["plan_hash"] != plan["hash"]:
         raise XdrError(
@@ -189,7 +189,7 @@ def _skipped(action: str, plan: Plan, view: View, options: Options) -> tuple[str
     return wanted
 
 
-def _same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
+def same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
     """The final sync would refuse them during the downtime."""
     sizes = {(host, row["volume"]): row.get("size") for host, read in reads.items() for row in read.get("replication") or []}
     for resource in (resource for group in plan["start_order"] for resource in group["resources"]):
@@ -205,7 +205,7 @@ def _same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:
                 )
 
 
-def _entry(action: str, view: View) -> str:
+def entry(action: str, view: View) -> str:
     """An offer that is open is handed over to its end first, also where the site has accepted it: the witness must hear of it.
 
     Not one that the site has declined for good: it gets another.
@@ -298,13 +298,13 @@ def _failback(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.state is State.ROLLING_BACK:
         raise _wrong("failback", view, "Finish the rollback first: xdr run rollback")
     _arrow(view, Event.FAILBACK, "failback", "Reverse replication first, and wait until the plan is READY")
-    _lag_gate(plan, view)
+    lag_gate(plan, view)
     if options.get("window"):
         Window.from_json(options["window"]).check_open(options["now"])
     return True, ""
 
 
-def _lag_gate(plan: Plan, view: View) -> None:
+def lag_gate(plan: Plan, view: View) -> None:
     ready = plan["replication"]["ready_below"]
     if view.lag.bytes is None:
         raise XdrError(
@@ -366,7 +366,7 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     if view.owner == "dr" and not move:
         return False, "the DR site owns the plan already; xdr run start sees that its services run"
     dead = [host for host in plan["sites"]["primary"]["hosts"] if host in view.unreachable]
-    by_lease = _leases_have_run_out(plan, view, options)
+    by_lease = leases_have_run_out(plan, view, options)
     if not by_lease:
         _attested(plan, dead, options)
     if move and move["action"] == "failover":
@@ -384,7 +384,7 @@ def _failover(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
     return True, str(options["lease"]["told"]) if by_lease else ""
 
 
-def _leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
+def leases_have_run_out(plan: Plan, view: View, options: Options) -> bool:
     """Whether the primary site is silent as a whole, and the witness holds its leases for run out; an attestation counts before that."""
     silent = set(plan["sites"]["primary"]["hosts"]) <= set(view.unreachable)
     attested = bool(str(options.get("attestation") or "").strip())

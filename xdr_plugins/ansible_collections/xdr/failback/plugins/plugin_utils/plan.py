@@ -311,6 +311,15 @@ class Ownership(Model):
     )
 
 
+class Approval(Model):
+    """Which actions a second person must have approved."""
+
+    four_eyes: list[Literal["failback", "failover", "reverse-replication", "reprotect", "resolve"]] = Field(
+        default_factory=list,
+        description="Actions whose preview another person than the starter must have approved, such as [failback, failover]",
+    )
+
+
 class SupervisorInstance(Model):
     """A program of the host's supervisord."""
 
@@ -550,6 +559,7 @@ class Plan(Model):
     replication: Replication = Field(default_factory=lambda: Replication(), description="How volumes are kept equal")
     failback: Failback = Field(default_factory=lambda: Failback(), description="Rules of a failback")
     ownership: Ownership = Field(default_factory=lambda: Ownership(), description="How the right to run the plan is held")
+    approval: Approval = Field(default_factory=lambda: Approval(), description="Which actions a second person must have approved")
     groups: list[Group] = Field(min_length=1, description="What starts and stops together, in the order of their priorities")
     hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own commands around a failback")
     traffic: Traffic = Field(default_factory=lambda: Traffic(), description="What leads clients to a site")
