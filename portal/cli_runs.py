@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +44,11 @@ Until = Annotated[
         help="When the window ends, such as 05:00 or 2026-03-01T05:00. It hands over before that, less a rollback, or rolls back.",
     ),
 ]
+SkipHooks = Annotated[
+    list[str],
+    typer.Option("--skip-hook", metavar="NAME", help="Leave this hook of the plan out; needs --reason. May be given several times."),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why hooks may be left out. It is kept for good.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Tell every step and answer, line by line.")]
 
 
@@ -61,6 +66,7 @@ def _run(
     keep: str = "",
     until: str = "",
     answer: Mapping[str, Any] | None = None,
+    skip_hooks: Sequence[str] = (),
 ) -> None:
     from . import following, render
     from .actions import asked
@@ -71,7 +77,7 @@ def _run(
         window = _window(action, plan, until, inventory) if until else None
         mine = {"by": following.me(), "origin": "command line"}
         typed = {"attestation": attestation, "point": point, "reason": reason, "keep": keep}
-        wanted = asked(action, plan, **mine, **typed, check=check, window=window, answer=answer)
+        wanted = asked(action, plan, **mine, **typed, check=check, window=window, answer=answer, skip_hooks=skip_hooks)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -120,12 +126,14 @@ for _action in ACTIONS.values():
 def run_failback(
     plan: PlanName,
     until: Until = "",
+    skip_hook: SkipHooks = [],  # noqa: B006 - typer's
+    reason: Reason = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, until=until)
+    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, until=until, skip_hooks=skip_hook, reason=reason)
 
 
 @app.command("failover", help=ACTIONS["failover"].help)
@@ -133,12 +141,15 @@ def run_failover(
     plan: PlanName,
     attestation: Attestation = "",
     point: Point = "",
+    skip_hook: SkipHooks = [],  # noqa: B006 - typer's
+    reason: Reason = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, attestation=attestation, point=point)
+    typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "skip_hooks": skip_hook}
+    _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, **typed)
 
 
 @app.command("resolve", help=ACTIONS["resolve"].help)
@@ -199,7 +210,7 @@ def run_show(
     as_json: Json = False,
 ) -> None:
     """Show a run: who asked for it, its steps, how it ended, and what it asks where it stopped half way."""
-    from . import following, render, run_view
+    from . import following, pauses, render, run_view
     from .store import events, runs
 
     store = following.open_store(inventory)
@@ -211,10 +222,19 @@ def run_show(
             run = following.follow(store, run_id, listener) if follow else run
     question, due = _question(store, run, inventory), _deadline(store, run, inventory)
     asks = question.to_json() if question else None
+    pause = None if run.ended else pauses.of(store, run.id)
     if as_json:
-        render.show_json({**run_view.document(run), "result": run.result, "question": asks, "deadline": due and asdict(due)})
+        render.show_json(
+            {
+                **run_view.document(run),
+                "result": run.result,
+                "question": asks,
+                "deadline": due and asdict(due),
+                "pause": pause and asdict(pause),
+            }
+        )
     elif not log:
-        render.show(run_view.render_one(run, asks, due))
+        render.show(run_view.render_one(run, asks, due, pause))
     raise typer.Exit(run.exit_code or 0)
 
 
@@ -231,19 +251,23 @@ def run_stop(run_id: RunId, inventory: Inventory = DEFAULT_INVENTORY) -> None:
 @app.command("answer")
 def run_answer(
     run_id: RunId,
-    answer: Annotated[str, typer.Argument(metavar="retry|skip|abort", help="xdr run show tells what each would do.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; skip needs it. It is kept for good.")] = "",
+    answer: Annotated[str, typer.Argument(metavar="retry|skip|abort|yes|no", help="xdr run show tells what each would do.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; skip, yes and no need it. It is kept for good.")] = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    """Answer what a failback or rollback asks that stopped half way; the answer is a new run, which this follows."""
+    """Answer yes or no to the pause in which a run waits; or what a failback or rollback asks that stopped half way: that answer is a
+    new run, which this follows."""
     from . import following, question, render
     from .results import refusal
-    from .store import audit, runs
+    from .store import answers, audit, runs
 
     store = following.open_store(inventory)
     run = runs.get(store, run_id)
+    if answer in (answers.YES, answers.NO):
+        _answer_pause(store, run, answer, reason)
+        return
     try:
         asks = _question(store, run, inventory)
         if asks is None:
@@ -259,6 +283,20 @@ def run_answer(
     chosen = asks.answer(answer)
     assert chosen  # noqa: S101 - given() refuses any other
     _run(chosen.action, run.plan, inventory, follow=follow, as_json=as_json, answer=given)
+
+
+def _answer_pause(store: Store, run: Run, answer: str, reason: str) -> None:
+    from . import following, pauses
+    from .store import answers, audit
+
+    pause = None if run.ended else pauses.of(store, run.id)
+    mine = {"by": following.me(), "origin": "command line"}
+    if pause is None:
+        error = XdrError(f"run {run.id} does not wait for an answer", where=f"plan {run.plan}", code="wrong_state")
+        subject = f"run {run.id} of plan {run.plan}"
+        audit.add(store, mine["by"], mine["origin"], f"answer {answer}", subject, error.sentence(), "refused")
+        raise error
+    typer.echo(answers.give(store, run.id, pause.hook, answer, reason, **mine).told)
 
 
 def _question(store: Store, run: Run, inventory: Path) -> Question | None:

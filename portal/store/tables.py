@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
-VERSION = "0005"  # the newest migration; a test holds it against the folder
+VERSION = "0009"  # the newest migration; a test holds it against the folder
 metadata = MetaData()
 
 runs = Table(
@@ -130,3 +130,14 @@ notes = Table(
     Column("text", Text, nullable=False),
 )
 Index("notes_of_incident", notes.c.incident)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("hook", Text, primary_key=True),  # the name of the pause
+    Column("answer", Text, nullable=False),  # yes, no
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)

@@ -15,9 +15,10 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import 
 
 from .. import choices, split_view, status, units
 from ..choices import Active, Choice
+from ..pauses import Pause
 from ..plan_view import site_names
 from ..question import Question, question
-from ..store import observations, runs
+from ..store import answers, observations, runs
 from ..store.accounts import Role
 from ..store.runs import Run
 from .course import Course
@@ -194,6 +195,16 @@ class PlanFacts:
         """Of the run that is active, else of the last one that changed something: where its resources stand."""
         run = self.active or next((run for run in self.latest if run.exclusive), None)
         return self.desk.courses.of(self.desk.store, run.id) if run else None
+
+    @property
+    def pause(self) -> Pause | None:
+        """What the active run asks a person while it waits."""
+        return self.course.pauses.open if self.active and self.course else None
+
+    @property
+    def pause_answer(self) -> answers.Answer | None:
+        pause, run = self.pause, self.active
+        return next((one for one in answers.of(self.desk.store, run.id) if pause and one.hook == pause.hook), None) if run else None
 
     @property
     def resources(self) -> Mapping[str, str]:
