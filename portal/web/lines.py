@@ -83,6 +83,8 @@ def _result(event: Event) -> tuple[str, str]:
 
 def _hook(one: Event) -> tuple[str, str]:
     """A hook that had its turn: what is said of it, and the end of its output where not all of it was told line by line."""
+    if one.get("state") == "open":
+        return WARN, f"{one['name']} {'asks: ' + one['question'] if one['kind'] == 'pause' else 'begins'}"
     ok = one.get("ok", True) and one.get("state") != "skipped"
     rest = str(one.get("output") or "")
     more = f"\n{rest}" if rest.startswith("[only") or one.get("kind") == "playbook" else ""

@@ -20,6 +20,7 @@ from portal.actions import asked, decided, request
 from portal.store import answers, audit
 from portal.store.accounts import Role
 from portal.store.runs import Run
+from portal.web.lines import line
 from portal.worker.execution import Executor, _Execution
 from tests.support.portal import DONE, INVENTORY, PLAN, Portal, plan, result, seen, timed
 from tests.support.processes import wait_until
@@ -133,6 +134,27 @@ def test_an_answer_by_hand(tmp_path: Path, text: str, answer: str | None) -> Non
     (tmp_path / "ask").write_text(text)
     found = handed.read(tmp_path, "ask")
     assert (found.reason if found else None) == answer
+
+
+def test_what_the_log_says_of_hooks() -> None:
+    def said(event: dict[str, Any]) -> tuple[str, str]:
+        one = line({"seq": 1, "at": 1.0, **event})
+        return one.level, one.text
+
+    script = {"name": "drain", "kind": "script", "state": "done", "ok": True, "told": "drain: it ended with code 0", "output": "short"}
+    told_of = [
+        {**script, "output": "[only the last 65536 bytes were kept]\nrest"},
+        {**script, "state": "failed", "ok": False, "told": "drain: no"},
+    ]
+    lines = [said(result("h", "hook", "Fire", module=pauses.MODULE, results=[one])) for one in (script, *told_of)]
+    assert lines == [
+        ("info", "drain: it ended with code 0"),
+        ("info", "drain: it ended with code 0\n[only the last 65536 bytes were kept]\nrest"),
+        ("warn", "drain: no"),
+    ]
+    assert said(told("open")) == ("warn", f"ask asks: {QUESTION}")
+    output = {"kind": "progress", "what": "output", "host": "h", "hook": "drain", "text": "queue: 14 left"}
+    assert said(output) == ("info", "drain: queue: 14 left")
 
 
 # -- a hook that halted a failback ----------------------------------------------------------------------------
