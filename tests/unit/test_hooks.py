@@ -164,14 +164,16 @@ def test_a_script_that_is_refused(ground: Ground, made: Callable[[Ground], str],
     assert refused.value.code == "hook_refused"
 
 
-def test_a_script_that_is_put_in_its_place_meanwhile_is_not_run(ground: Ground) -> None:
-    path = ground.script("echo checked")
-    said: list[str] = []
-    with hook_script.opened("drain.sh", str(ground.hooks)) as script:
+def test_a_script_that_is_put_in_its_place_meanwhile_is_not_run(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = ground.script("echo checked"), bounded.run
+
+    def swapped(*arguments: Any, **options: Any) -> bounded.Ended:
         path.unlink()
         ground.script("echo swapped")
-        ended = bounded.run([str(path)], {}, 5, folder="/", say=said.append, executable=script.executable, keep=[script.fd])
-    assert (ended.code, said) == (0, ["checked"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(bounded, "run", swapped)
+    assert ground.claim(RUN).fire(HOOK, {})["output"] == "checked\n"
 
 
 def test_a_link_within_the_folder_is_followed(ground: Ground) -> None:
@@ -347,11 +349,14 @@ def test_an_older_attempt_fires_nothing(ground: Ground) -> None:
     assert not fired.exists()
 
 
-def test_the_downtime_bounds_it(ground: Ground) -> None:
-    ground.script("sleep 30")
-    firing = hooks.Firing(**{**ground.claim(RUN).__dict__, "not_after": time.time() + 0.3})
+def test_the_downtime_bounds_it(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "GRACE", 0.2)
+    ground.script("exec sleep 30")
+    end = time.time() + 0.3
+    firing = hooks.Firing(**{**ground.claim(RUN).__dict__, "not_after": end})
     with pytest.raises(XdrError, match="did not end in time"):
-        firing.fire(HOOK, {"PATH": "/bin:/usr/bin"})
+        firing.fire({**HOOK, "timeout": 3600}, {"PATH": "/bin:/usr/bin"})
+    assert ground.mark()["until"] == end
 
 
 PAUSE = {**HOOK, "name": "ask", "kind": "pause", "question": "Go on?"}

@@ -82,8 +82,8 @@ attributes:
     description: Tells which hooks would be fired, and fails for a script that would be refused and would halt the run.
     support: full
   diff_mode:
-    description: There is nothing to compare.
-    support: none
+    description: In check mode, a line for each hook that would be fired.
+    support: partial
 """
 
 EXAMPLES = r"""
@@ -189,6 +189,8 @@ def work(module: AnsibleModule, answer: dict[str, Any]) -> None:
             raise
         answer["results"].append(found)
         answer["changed"] = answer["changed"] or found["changed"]
+    if module.check_mode and answer["changed"]:
+        answer["diff"] = {"before": "", "after": "".join(f"{found['told']}\n" for found in answer["results"] if found["changed"])}
     answer["msg"] = ". ".join(found["told"] for found in answer["results"] if found["told"])
 
 
