@@ -18,7 +18,7 @@ from .hosts import Host, load_hosts
 from .runs import RunRequest, new_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
@@ -131,6 +131,10 @@ def decided(wanted: RunRequest, arguments: Mapping[str, Any]) -> RunRequest:
         more["xdr_approved"] = {name: approved[name] for name in ("hash", "parts", "override") if name in approved}
     if (answer := arguments.get("answer")) and answer["skips"]:
         more |= {"xdr_skip_checks": answer["skips"], "xdr_skip_reason": answer["reason"]}
+    if answer and answer.get("hooks"):
+        more |= {"xdr_skip_hooks": answer["hooks"], "xdr_skip_reason": answer["reason"]}
+    if arguments.get("skip_hooks"):
+        more |= {"xdr_skip_hooks": arguments["skip_hooks"], "xdr_skip_reason": arguments["reason"]}
     return replace(wanted, extra_vars={**wanted.extra_vars, **more})
 
 
@@ -150,6 +154,7 @@ def asked(
     override: str = "",
     answer: Mapping[str, Any] | None = None,
     approved: Mapping[str, Any] | None = None,
+    skip_hooks: Sequence[str] = (),
 ) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
 
@@ -164,6 +169,10 @@ def asked(
         arguments["recovery_point"] = recovery_point(point)
     if reason:
         arguments["reason"] = attested(reason, "a reason")
+    if skip_hooks:
+        if not reason.strip():
+            raise XdrError("leaving out a hook needs a reason", todo="Say why: --reason", code="usage")
+        arguments["skip_hooks"] = [checked_name(name, "hook") for name in skip_hooks]
     if keep:
         arguments["keep"] = side(keep)
     if window:

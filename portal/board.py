@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ansible_collections.xdr.failback.plugins.module_utils.hook_marks import run_of
+
 from . import units
 from .events import Event
+from .pauses import MODULE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -140,8 +143,17 @@ class Lines:
                 self._volume(event["volume"])
             case "progress" if event["what"] == "resource":
                 self._say(f"  {event['resource']}: {event['state']}")
+            case "progress" if event["what"] == "output":
+                self._say(f"  {event['hook']}: {event['text']}")
+            case "result" if event.get("module") == MODULE and event["status"] in ("ok", "changed"):
+                self._hooks(event)
             case "result" if event["status"] in ("failed", "unreachable"):
                 self._say(f"  {event['host']}: {event['status']}: {event.get('msg', '')}"[:500])
+
+    def _hooks(self, event: Event) -> None:
+        for one in event.get("results") or []:
+            asks = f"{one['question']} Answer: xdr run answer {run_of(event['run'])} yes|no --reason TEXT"
+            self._say(f"  {asks if one['state'] == 'open' and one['kind'] == 'pause' else one['told'] or one['name']}")
 
     def _left(self, name: str | None, at: float) -> None:
         phase = self._board.phases.get(name or "")

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,11 @@ WithoutApproval = Annotated[
     str,
     typer.Option("--without-approval", metavar="REASON", help="In an emergency, do without the second person. It is kept for good."),
 ]
+SkipHooks = Annotated[
+    list[str],
+    typer.Option("--skip-hook", metavar="NAME", help="Leave this hook of the plan out; needs --reason. May be given several times."),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why hooks may be left out. It is kept for good.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Tell every step and answer, line by line.")]
 
 
@@ -72,6 +77,7 @@ def _run(
     alone: str = "",
     answer: Mapping[str, Any] | None = None,
     show: Callable[[RunResult], None] | None = None,
+    skip_hooks: Sequence[str] = (),
 ) -> None:
     """``show`` prints the result in place of a line about it, also that of a run which did not end well."""
     from . import following, render
@@ -81,10 +87,10 @@ def _run(
     try:
         known_plan(plan, inventory)
         brought = _approval(action, plan, inventory, approved, alone) if not check and not answer else None
-        begins: dict[str, Any] = admission().__dict__ if admission else {}
+        begins: dict[str, Any] = {**(admission().__dict__ if admission else {}), "approved": brought}
         mine: dict[str, Any] = {"by": following.me(), "origin": "command line"}
-        typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "keep": keep}
-        wanted = asked(action, plan, **mine, **typed, check=check, **begins, answer=answer, approved=brought)
+        typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "keep": keep, "skip_hooks": skip_hooks}
+        wanted = asked(action, plan, **mine, **typed, check=check, **begins, answer=answer)
         with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
             result = following.execute(following.open_store(inventory), inventory, wanted, listener)
     except XdrError as error:
@@ -111,9 +117,7 @@ def _approval(action: str, plan: str, inventory: Path, typed: str, alone: str) -
 
     store, me = following.open_store(inventory), following.me()
     try:
-        return approval.given(
-            store, known_plan(plan, inventory), action, approval.Starter(me, "command line"), typed=typed, override=alone
-        )
+        return approval.given(store, known_plan(plan, inventory), action, approval.Starter(me, "command line"), typed=typed, override=alone)
     except XdrError as error:
         audit.add(store, me, "command line", action, f"plan {plan}", error.sentence(), "refused")
         raise
@@ -162,14 +166,16 @@ def run_failback(
         typer.Option("--override-window", metavar="TEXT", help="Why it cannot wait for a maintenance window. It is kept for good."),
     ] = "",
     approved: Approved = "",
+    skip_hook: SkipHooks = [],  # noqa: B006 - typer's
+    reason: Reason = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    typed = {"until": until, "override": override.strip()}
-    admission = partial(_admitted, plan, inventory, check, typed)
-    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, admission=admission, approved=approved)
+    admission = partial(_admitted, plan, inventory, check, {"until": until, "override": override.strip()})
+    typed: dict[str, Any] = {"admission": admission, "approved": approved, "reason": reason, "skip_hooks": skip_hook}
+    _run("failback", plan, inventory, check=check, follow=follow, as_json=as_json, **typed)
 
 
 @app.command("failover", help=ACTIONS["failover"].help)
@@ -179,12 +185,15 @@ def run_failover(
     point: Point = "",
     approved: Approved = "",
     without_approval: WithoutApproval = "",
+    skip_hook: SkipHooks = [],  # noqa: B006 - typer's
+    reason: Reason = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     check: Check = False,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    typed: dict[str, Any] = {"attestation": attestation, "point": point, "approved": approved, "alone": without_approval}
+    typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "skip_hooks": skip_hook}
+    typed |= {"approved": approved, "alone": without_approval}
     _run("failover", plan, inventory, check=check, follow=follow, as_json=as_json, **typed)
 
 
@@ -230,6 +239,7 @@ def run_preview(
     ] = "",
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, where the action needs a reason.")] = "",
     until: Until = "",
+    skip_hook: SkipHooks = [],  # noqa: B006 - typer's
     inventory: Inventory = DEFAULT_INVENTORY,
     follow: Follow = False,
     as_json: Json = False,
@@ -239,7 +249,7 @@ def run_preview(
 
     if action not in preview_view.ACTIONS:
         raise XdrError(f"{action} has no preview", todo=f"It is one of: {', '.join(preview_view.ACTIONS)}", code="usage")
-    typed: dict[str, Any] = {"attestation": attestation, "point": point, "keep": keep, "reason": reason}
+    typed: dict[str, Any] = {"attestation": attestation, "point": point, "keep": keep, "reason": reason, "skip_hooks": skip_hook}
     if until:
         typed["admission"] = partial(_admitted, plan, inventory, True, {"until": until, "override": ""})
     _run(
@@ -275,7 +285,7 @@ def run_show(
     as_json: Json = False,
 ) -> None:
     """Show a run: who asked for it, its steps, how it ended, and what it asks where it stopped half way."""
-    from . import following, render, run_view
+    from . import following, pauses, render, run_view
     from .store import events, runs
 
     store = following.open_store(inventory)
@@ -287,10 +297,19 @@ def run_show(
             run = following.follow(store, run_id, listener) if follow else run
     question, due = _question(store, run, inventory), _deadline(store, run, inventory)
     asks = question.to_json() if question else None
+    pause = None if run.ended else pauses.of(store, run.id)
     if as_json:
-        render.show_json({**run_view.document(run), "result": run.result, "question": asks, "deadline": due and asdict(due)})
+        render.show_json(
+            {
+                **run_view.document(run),
+                "result": run.result,
+                "question": asks,
+                "deadline": due and asdict(due),
+                "pause": pause and asdict(pause),
+            }
+        )
     elif not log:
-        render.show(run_view.render_one(run, asks, due))
+        render.show(run_view.render_one(run, asks, due, pause))
     raise typer.Exit(run.exit_code or 0)
 
 
@@ -326,19 +345,23 @@ def run_stop(run_id: RunId, inventory: Inventory = DEFAULT_INVENTORY) -> None:
 @app.command("answer")
 def run_answer(
     run_id: RunId,
-    answer: Annotated[str, typer.Argument(metavar="retry|skip|abort", help="xdr run show tells what each would do.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; skip needs it. It is kept for good.")] = "",
+    answer: Annotated[str, typer.Argument(metavar="retry|skip|abort|yes|no", help="xdr run show tells what each would do.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; skip, yes and no need it. It is kept for good.")] = "",
     inventory: Inventory = DEFAULT_INVENTORY,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
-    """Answer what a failback or rollback asks that stopped half way; the answer is a new run, which this follows."""
+    """Answer yes or no to the pause in which a run waits; or what a failback or rollback asks that stopped half way: that answer is a
+    new run, which this follows."""
     from . import following, question, render
     from .results import refusal
-    from .store import audit, runs
+    from .store import answers, audit, runs
 
     store = following.open_store(inventory)
     run = runs.get(store, run_id)
+    if answer in (answers.YES, answers.NO):
+        _answer_pause(store, run, answer, reason)
+        return
     try:
         asks = _question(store, run, inventory)
         if asks is None:
@@ -354,6 +377,20 @@ def run_answer(
     chosen = asks.answer(answer)
     assert chosen  # noqa: S101 - given() refuses any other
     _run(chosen.action, run.plan, inventory, follow=follow, as_json=as_json, answer=given)
+
+
+def _answer_pause(store: Store, run: Run, answer: str, reason: str) -> None:
+    from . import following, pauses
+    from .store import answers, audit
+
+    pause = None if run.ended else pauses.of(store, run.id)
+    mine = {"by": following.me(), "origin": "command line"}
+    if pause is None:
+        error = XdrError(f"run {run.id} does not wait for an answer", where=f"plan {run.plan}", code="wrong_state")
+        subject = f"run {run.id} of plan {run.plan}"
+        audit.add(store, mine["by"], mine["origin"], f"answer {answer}", subject, error.sentence(), "refused")
+        raise error
+    typer.echo(answers.give(store, run.id, pause.hook, answer, reason, **mine).told)
 
 
 def _question(store: Store, run: Run, inventory: Path) -> Question | None:

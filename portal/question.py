@@ -29,7 +29,7 @@ UNREAD = "The sites have not been read since the run ended: the worker does it i
 
 @dataclass(frozen=True)
 class Answer:
-    """``action`` is what it runs; ``skips`` are groups; ``refused`` is empty when it may be given."""
+    """``action`` is what it runs; ``skips`` are groups, ``hooks`` the plan's own steps; ``refused`` is empty when it may be given."""
 
     name: str
     action: str
@@ -37,6 +37,7 @@ class Answer:
     refused: str = ""
     warning: str = ""
     skips: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()  # of the plan, that are left out
     recommended: bool = False
 
     @property
@@ -80,7 +81,7 @@ class Question:
         return next((one.name for one in self.answers if one.recommended), "")
 
     def to_json(self) -> dict[str, Any]:
-        answers = [{**asdict(one), "skips": list(one.skips)} for one in self.answers]
+        answers = [{**asdict(one), "skips": list(one.skips), "hooks": list(one.hooks)} for one in self.answers]
         places = [{**asdict(one), "running": list(one.running), "others": list(one.others), "told": one.told} for one in self.places]
         own = {"run": self.run.id, "why": self.why, "read_at": self.read_at, "because": self.because, "recommended": self.recommended}
         return {**own, "where": places, "answers": answers}
@@ -125,6 +126,9 @@ def _answers(name: Mapping[str, str], back: bool, moved: bool, skip: Skip) -> tu
     """``back``: it is a rollback that asks; ``moved``: the primary site owns the plan."""
     primary, dr = name["primary"], name["dr"]
     groups = " and ".join(skip.groups) or "a group"
+    on_skip = f"Goes on without the health checks of {groups}: clients are led to {primary} though these did not pass."
+    if skip.hooks:
+        on_skip = f"Goes on without the hook {' and '.join(skip.hooks)}."
     if back:
         return (
             Answer(RETRY, "rollback", f"Starts and checks again what is not up in {dr}, and ends the rollback."),
@@ -138,7 +142,7 @@ def _answers(name: Mapping[str, str], back: bool, moved: bool, skip: Skip) -> tu
     kept = f"; what {primary} wrote since the hand-over is kept as recovery point before-rollback." if moved else "."
     return (
         Answer(RETRY, "failback", on.format(primary)),
-        Answer(SKIP, "failback", f"Goes on without the health checks of {groups}: clients are led to {primary} though these did not pass."),
+        Answer(SKIP, "failback", on_skip),
         Answer(ABORT, "rollback", undo + kept),
     )
 
@@ -149,7 +153,8 @@ def _allowed(answer: Answer, choice: choices.Choice, skip: Skip, back: bool) -> 
         refused = skip.refused or refused
     elif answer.name == ABORT and back:
         refused = "The rollback is the way back already: retry brings it to its end"
-    return replace(answer, refused=refused, warning=choice.warning, skips=skip.groups if answer.name == SKIP else ())
+    skip = skip if answer.name == SKIP else Skip()
+    return replace(answer, refused=refused, warning=choice.warning, skips=skip.groups, hooks=skip.hooks)
 
 
 def recommend(plan: Plan, view: View, run: Run, answers: Iterable[Answer], down: Iterable[str]) -> tuple[str, str]:
@@ -173,6 +178,8 @@ def recommend(plan: Plan, view: View, run: Run, answers: Iterable[Answer], down:
     if (run.arguments.get("answer") or {}).get("answer") == RETRY:
         return ABORT, "a retry has failed already; no client has written since the hand-over, so going back loses no write"
     lacks = "; ".join(down)
+    if not lacks and found[SKIP].hooks:
+        return RETRY, "only a hook of the plan failed: retry fires it again"
     if not lacks and found[SKIP].skips:
         return RETRY, f"only health checks failed, all that was started runs in {primary}: they may pass by now"
     lacks += ". " if lacks else ""
@@ -218,7 +225,8 @@ def given(asked: Question, name: str, reason: str) -> dict[str, Any]:
         raise XdrError(f"{name} is refused. {answer.refused}", where=f"plan {asked.run.plan}", code="gate_refused")
     said = attested(" ".join(reason.split()), "a reason")
     if name == SKIP and not said:
-        raise XdrError("skip needs a reason: say why the health checks may be left out", code="usage")
+        raise XdrError("skip needs a reason: say why that may be left out", code="usage")
     left_out = f", without the health checks of {' and '.join(answer.skips)}" if answer.skips else ""
+    left_out += f", without the hook {' and '.join(answer.hooks)}" if answer.hooks else ""
     told = f"{name} to what run {asked.run.id} asked{left_out}" + (f". Reason: {said}" if said else "")
-    return {"of": asked.run.id, "answer": name, "skips": list(answer.skips), "reason": said, "told": told}
+    return {"of": asked.run.id, "answer": name, "skips": list(answer.skips), "hooks": list(answer.hooks), "reason": said, "told": told}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import achieved, checklist, units
+from . import achieved, checklist, pauses, units
 from .checklist import Evidence
 from .events import Event
 from .incident import Incident
@@ -76,6 +76,10 @@ class _Course:
         if event["status"] in ("failed", "unreachable"):
             said = " ".join(str(event.get("msg") or "no reason was given").split())
             self._line(event, f"{event['host']}: {event['task']}: {said}", BAD)
+        elif event.get("module") == pauses.MODULE:
+            for one in event.get("results") or []:
+                if one.get("told"):
+                    self._line(event, f"hook {one['told']}", "" if one["ok"] and one["state"] != "skipped" else WARN)
 
     def _line(self, event: Event, what: str, tone: str = "") -> None:
         self.lines.append(Line(event["at"], self.run.id, what, tone=tone))

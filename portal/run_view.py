@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from .cutover import Deadline
+    from .pauses import Pause
 
 _COLOURS = {"done": "green", "failed": "red", "running": "cyan", "queued": "dim"}
 
@@ -70,7 +71,9 @@ def asks(question: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "answer", f"xdr run answer {question['run']} retry|skip|abort [--reason TEXT]"
 
 
-def render_one(run: Run, question: Mapping[str, Any] | None = None, deadline: Deadline | None = None) -> RenderableType:
+def render_one(
+    run: Run, question: Mapping[str, Any] | None = None, deadline: Deadline | None = None, pause: Pause | None = None
+) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
@@ -86,6 +89,10 @@ def render_one(run: Run, question: Mapping[str, Any] | None = None, deadline: De
     if deadline and not run.ended:
         left = deadline.at - time.time()
         facts.add_row("deadline", escape(f"{deadline.told}; {units.seconds(left) + ' left' if left > 0 else 'it has passed'}"))
+    if pause:
+        rest = units.seconds(max(0.0, pause.until - time.time()))
+        facts.add_row("it waits", escape(f"{pause.question} ({pause.hook}; another {rest})"))
+        facts.add_row("answer", escape(f"xdr run answer {run.id} yes|no --reason TEXT"))
     for text in filter(None, (run.error, str((run.result or {}).get("reason") or ""))):
         facts.add_row("", escape(text))
     if cost := (run.result or {}).get("achieved"):

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Runs on disk: one folder each, one run of a plan at a time, and an end to what an earlier try left behind.
 
-``var/runs/<run_id>/``: run.json (who launched what), child.json (pid and start time of ansible-playbook), events.jsonl, result.json.
+``var/runs/<run_id>/``: run.json (who launched what), child.json (pid and start time of ansible-playbook), events.jsonl, result.json,
+answers/ (to its pauses).
 ``var/plans/<plan>.lock``: locked by the launcher for as long as it runs, and says which run that is.
 """
 
@@ -56,6 +57,11 @@ class RunRequest:
     @property
     def folder(self) -> Path:
         return self.var / "runs" / self.run_id
+
+    @property
+    def answers(self) -> Path:
+        """Where the playbook looks for what people answered to its pauses."""
+        return self.folder / "answers"
 
 
 def create(request: RunRequest) -> None:

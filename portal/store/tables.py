@@ -208,3 +208,14 @@ approvals = Table(
     Column("note", Text, nullable=False),
 )
 Index("approvals_of_plan", approvals.c.plan, approvals.c.action)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("run", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("hook", Text, primary_key=True),  # the name of the pause
+    Column("answer", Text, nullable=False),  # yes, no
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)

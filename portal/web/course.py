@@ -13,6 +13,7 @@ from typing import Any
 from ..board import Board, Volume
 from ..cutover import Cutover
 from ..events import Event
+from ..pauses import Pauses
 from ..store import Store, events
 
 KEPT = 64  # courses in memory; one that is dropped is gathered again
@@ -20,6 +21,7 @@ FAILBACK = (
     *("preflight", "stop_services", "release", "final_sync", "verify", "hand_over", "start_instances", "health_checks"),
     "switch_traffic",
 )
+HOOK = "hook"  # a step of the plan's own, between any two
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,12 @@ class Launch:
 
     def _to_come(self) -> tuple[str, ...]:
         """What follows in a failback that goes well; nothing where it does not."""
-        if self.playbook != "failback.yml" or self.board.over or not self.entered or set(self.entered) - set(FAILBACK):
+        entered = [name for name in self.entered if name != HOOK]
+        if self.playbook != "failback.yml" or self.board.over or not entered or set(entered) - set(FAILBACK):
             return ()
         if any(phase.result == "failed" for phase in self.board.phases.values()):
             return ()
-        return FAILBACK[max(map(FAILBACK.index, self.entered)) + 1 :]
+        return FAILBACK[max(map(FAILBACK.index, entered)) + 1 :]
 
 
 class Course:
@@ -72,6 +75,7 @@ class Course:
         self.record: Mapping[str, Any] = {}  # the newest that this run wrote
         self.owned: tuple[str | None, int] | None = None  # owner and epoch by those records
         self.cutover = Cutover()
+        self.pauses = Pauses()
         self._lock = threading.Lock()
 
     def follow(self, store: Store, run_id: str) -> Course:
@@ -85,6 +89,7 @@ class Course:
     def add(self, event: Event) -> None:
         self.seq = event["seq"]
         self.cutover.add(event)
+        self.pauses.add(event)
         if event["kind"] == "message" and not self.launches:
             return  # what was said before the first launch
         if event["kind"] == "started" or not self.launches:

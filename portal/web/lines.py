@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import units
 from ..events import Event
+from ..pauses import MODULE as HOOK
 
 FAIL, WARN, CHANGE, INFO, DETAIL = "fail", "warn", "change", "info", "detail"  # detail is shown on demand
 _QUIET = ("ansible.builtin.validate_argument_spec", "ansible.builtin.include_tasks", "ansible.builtin.meta", "ansible.builtin.set_fact")
@@ -69,6 +70,8 @@ def _result(event: Event) -> tuple[str, str]:
         return WARN, f"{task}: the host does not answer. {said}".strip()
     if status == "ignored":
         return WARN, f"{task}: failed, which does not matter here: {said}"
+    if event["module"] == HOOK and status in ("ok", "changed") and event.get("results"):
+        return _hook(event["results"][0])
     if status == "changed":
         return CHANGE, task + _figures(event)
     if status == "ok" and event["module"] == "ansible.builtin.debug" and said:
@@ -76,6 +79,16 @@ def _result(event: Event) -> tuple[str, str]:
     if status == "ok" and event["step"] and event["module"] not in _QUIET:
         return INFO, task + _figures(event)
     return DETAIL, f"{task}: {status}"
+
+
+def _hook(one: Event) -> tuple[str, str]:
+    """A hook that had its turn: what is said of it, and the end of its output where not all of it was told line by line."""
+    if one.get("state") == "open":
+        return WARN, f"{one['name']} {'asks: ' + one['question'] if one['kind'] == 'pause' else 'begins'}"
+    ok = one.get("ok", True) and one.get("state") != "skipped"
+    rest = str(one.get("output") or "")
+    more = f"\n{rest}" if rest.startswith("[only") or one.get("kind") == "playbook" else ""
+    return (INFO if ok else WARN), f"{one.get('told') or one.get('name')}{more}"
 
 
 def _figures(event: Event) -> str:
@@ -88,6 +101,8 @@ def _figures(event: Event) -> str:
 def _progress(event: Event) -> tuple[str, str]:
     if event["what"] == "resource":
         return (FAIL if event["state"] == "Failed" else INFO), f"{event['resource']}: {event['state']}"
+    if event["what"] == "output":
+        return INFO, f"{event['hook']}: {event['text']}"
     if event["what"] != "bytes":
         return DETAIL, str(event["what"])
     over = event["done"] >= event["total"]

@@ -18,9 +18,10 @@ from ..calendar import Calendar
 from ..choices import Active, Choice
 from ..cutover import FAILBACK
 from ..occurrences import Occurrence
+from ..pauses import Pause
 from ..plan_view import site_names
 from ..question import Question, question
-from ..store import observations, runs
+from ..store import answers, observations, runs
 from ..store.accounts import Role
 from ..store.runs import Run
 from .course import Course
@@ -239,6 +240,16 @@ class PlanFacts:
         """Of the run that is active, else of the last one that changed something: where its resources stand."""
         run = self.active or next((run for run in self.latest if run.exclusive), None)
         return self.desk.courses.of(self.desk.store, run.id) if run else None
+
+    @property
+    def pause(self) -> Pause | None:
+        """What the active run asks a person while it waits."""
+        return self.course.pauses.open if self.active and self.course else None
+
+    @property
+    def pause_answer(self) -> answers.Answer | None:
+        pause, run = self.pause, self.active
+        return next((one for one in answers.of(self.desk.store, run.id) if pause and one.hook == pause.hook), None) if run else None
 
     @property
     def resources(self) -> Mapping[str, str]:

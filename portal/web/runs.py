@@ -15,7 +15,7 @@ from ..actions import asked
 from ..board import Volume
 from ..choices import Active, stop_refused
 from ..cutover import counting
-from ..store import events, runs
+from ..store import answers, events, runs
 from ..store.accounts import Role
 from ..store.runs import MOVES, ROLLBACK, STOP, Run
 from .course import Course
@@ -69,8 +69,10 @@ def rollback(visit: Visit) -> Response:
 
 @allowed(Role.operator)
 def answer(visit: Visit) -> Response:
-    """Retry, skip or abort: a new run, if this one still asks."""
+    """Retry, skip or abort: a new run, if this one still asks; yes or no to a pause, which lets this one go on."""
     run, name = _run(visit), visit.form.get("answer", "")
+    if "hook" in visit.form:
+        return _answer_pause(visit, run, name)
     try:
         asked_for = _given(visit, run, name)
     except XdrError as error:
@@ -80,6 +82,19 @@ def answer(visit: Visit) -> Response:
         return _to(runs.request(visit.desk.store, asked_for).id)
     except XdrError as error:
         return _page(visit, _run(visit), error.sentence(), 409)
+
+
+def _answer_pause(visit: Visit, run: Run, name: str) -> Response:
+    hook = visit.form["hook"]
+    pause = visit.desk.courses.of(visit.desk.store, run.id).pauses.open
+    try:
+        if pause is None or pause.hook != hook:
+            visit.note(f"answer {name}"[:64], f"run {run.id} of plan {run.plan}", "that pause is not open", "refused")
+            raise XdrError("that pause does not wait for an answer any more", where=f"run {run.id}", code="wrong_state")
+        answers.give(visit.desk.store, run.id, hook, name, visit.form.get("reason", ""), by=visit.user.name, origin=visit.origin)
+    except XdrError as error:
+        return _page(visit, run, error.sentence(), 400 if error.code == "usage" else 409)
+    return _to(run.id)
 
 
 def _given(visit: Visit, run: Run, name: str) -> Run:
@@ -142,6 +157,7 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
     plan = visit.desk.inventory.plans.get(run.plan)
     facts = _facts(visit, run)
     course = visit.desk.courses.of(store, run.id)
+    pause = None if run.ended else course.pauses.open
     return page(
         visit,
         "run.html" if with_log else "board.html",
@@ -157,6 +173,8 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         facts=facts,
         question=facts.question if facts and facts.question and facts.question.run.id == run.id else None,
         answered=runs.answer_to(store, run) if run.ended and run.action in MOVES else None,
+        pause=pause,
+        pause_answer=next((one for one in answers.of(store, run.id) if pause and one.hook == pause.hook), None),
         deadline=counting(run, plan["failback"]["deadline"], course.cutover) if plan else None,
         downtime=plan["failback"]["deadline"] if plan else None,
         stop_refused=stop_refused(run, visit.user.role),

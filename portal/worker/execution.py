@@ -21,6 +21,7 @@ from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.durable import read_json
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils import answers as handed
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
 from .. import achieved, actions, plan_view, preview
@@ -29,7 +30,7 @@ from ..cutover import FAILBACK, Cutover, begin_by, counting, gathered
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
-from ..store import Store, events, runs
+from ..store import Store, answers, events, runs
 from ..store.runs import Run
 from .course import Ended, Launch, Result, next_step
 from .ledger import Leaving, Ledger, insist, of_interest
@@ -260,7 +261,8 @@ class _Execution:
         if step.action == run.action:
             self._downtime = wanted.downtime
         stop = threading.Event()
-        with Ledger(self._by.store, run.id, self._by.worker, self._by.ending) as ledger, self._listening(step.heeds, stop):
+        ledger_of = Ledger(self._by.store, run.id, self._by.worker, self._by.ending)
+        with ledger_of as ledger, self._listening(step.heeds, stop), self._answering(wanted):
 
             def on_event(event: Event) -> None:
                 self._cutover.add(event)
@@ -289,6 +291,23 @@ class _Execution:
 
         for asked in (self._by.ending.is_set, *[self._is_told] * heeds):
             threading.Thread(target=until, args=(asked,), name=f"stop-{self._run.id}", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    @contextlib.contextmanager
+    def _answering(self, wanted: RunRequest) -> Iterator[None]:
+        """Hand on to the playbook what people answered to its pauses, also before an earlier launch died."""
+        over = threading.Event()
+
+        def until() -> None:
+            while not over.wait(LISTEN):
+                with contextlib.suppress(Exception):  # the store is asked again in a moment
+                    for one in answers.of(self._by.store, self._run.id) if wanted.folder.exists() else ():
+                        handed.write(wanted.answers, one.hook, handed.Answer(one.answer, one.reason, one.who))
+
+        threading.Thread(target=until, name=f"answers-{self._run.id}", daemon=True).start()
         try:
             yield
         finally:

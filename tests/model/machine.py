@@ -23,7 +23,7 @@ PLAN: dict[str, Any] = {
     **sample.PLAN,
     "stop_order": ["db"],
     "traffic": {"load_balancers": []},
-    "hooks": {"pre_failback": [], "post_failback": []},
+    "hooks": [],
     "failback": {"on_failed_health": "rollback", "deadline": 60, "soak": 0},
 }
 NAMES = [sample.HOST[site] for site in HOSTS]

@@ -17,6 +17,7 @@ import pytest
 
 from portal import PROJECT
 from portal.lab.lab import Lab
+from tests.support import hooked
 from tests.support.labs import built
 from tests.support.playing import ANSIBLE_PLAYBOOK, ENVIRONMENT, argv, changes, play
 from tests.support.processes import wait_until
@@ -29,6 +30,7 @@ STORY = [
     *("start", "reprotect", "replicate", "failover", "reverse_replication", "verify_primary", "rollback", "failback"),
     "planned_failover",
 ]
+HOOKS = {"failback": hooked.FAILBACK, "planned_failover": hooked.FAILOVER}  # what the plan's scripts note, once each
 UNCHANGED = ("replicate", "verify_primary")  # nobody writes here, so a cycle finds nothing to do
 
 
@@ -45,6 +47,8 @@ def prepare(lab: Lab, scenario: str) -> None:
         lab.return_site("primary")
     elif scenario == "rollback":
         break_off_failback(lab)
+    elif scenario == "failback":
+        EXTRA["failback"] = ["-e", f"xdr_answers={hooked.hook_up(lab)}"]
     elif scenario == "planned_failover":
         play(lab, HERE / "reprotect" / "converge.yml")
 
@@ -72,8 +76,8 @@ def state_of(lab: Lab) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize("scenario", STORY)
 def test_scenario(lab: Lab, scenario: str) -> None:
     converge = HERE / scenario / "converge.yml"
-    extra = EXTRA.get(scenario, [])
     prepare(lab, scenario)
+    extra = EXTRA.get(scenario, [])
     before = state_of(lab)
     predicted = play(lab, converge, "--check", "--diff", *extra)
     assert state_of(lab) == before, "check mode changed something"
@@ -83,6 +87,11 @@ def test_scenario(lab: Lab, scenario: str) -> None:
         assert changes(predicted) > 0
     assert changes(play(lab, converge, *(extra if scenario == "start" else []))) == 0, "the second run changed something"
     play(lab, HERE / "verify.yml", "-e", f"@{HERE / scenario / 'expect.yml'}")
+    if scenario in HOOKS:
+        assert "would be fired: script note.sh" in predicted
+        found = hooked.noted(lab)
+        for site, wanted in HOOKS[scenario].items():
+            assert [line[: len(start)] for line, start in zip(found[site], wanted, strict=True)] == wanted
 
 
 def test_every_scenario_has_its_turn() -> None:

@@ -383,6 +383,8 @@ def test_status_tells_that_a_plan_is_scheduled(windowed: Path, monkeypatch: pyte
     assert "and begins the failback" in told
     document = json.loads(xdr("status", "webshop", "-i", windowed, "--json").stdout)
     assert document["window"]["scheduled"]["name"] == "sunday-night"
+
+
 # -- previews ------------------------------------------------------------------------------------------------------
 
 

@@ -117,6 +117,18 @@ def windowed(**changes: str) -> tuple[str, str]:
 
 
 OWNERS = "owners: [{name: Anna}, {name: Anna}]"
+
+
+def hooked(fields: str, moment: str = "pre_failback") -> tuple[str, str]:
+    return "plan: shop", f"plan: shop\nhooks: {{{moment}: [{{{fields}}}]}}"
+
+
+def hooked_group(fields: str, moment: str = "pre_failback") -> tuple[str, str]:
+    return "    priority: 2", f"    priority: 2\n    hooks: {{{moment}: [{{{fields}}}]}}"
+
+
+TWO_KINDS = "expected exactly one of script, playbook, pause; found script and pause"
+
 LEASED_SERVICE = PLAN, PLAN.replace(*leased("ttl: 2m")).replace(*instance("driver: systemd, unit: web.service"))
 TOO_SHORT = (
     "at least 92s: loop_wait (10s) + 2 x retry_timeout (10s) + the longest stop_timeout (60s, of orders-db) + 2s to kill what is left"
@@ -184,6 +196,19 @@ CASES = {
     "a lease without its time": (leased("loop_wait: 5s"), 2, "ownership.lease.ttl", "is missing; expected: Without a renewal for so long"),
     "a lease of services": (LEASED_SERVICE, 20, "instance.driver", "with ownership.lease (line 2), whose keepers cannot stop services"),
     "a field of a lease misspelt": (leased("ttl: 2m, loop: 5s"), 2, "ownership.lease.loop", "did you mean 'loop_wait'?"),
+    "a hook that is a list": (("plan: shop", "plan: shop\nhooks: {pre_failback: [[a, b]]}"), 2, "pre_failback[0]", "expected a mapping"),
+    "a hook of two kinds": (hooked("name: a, script: a.sh, pause: b"), 2, "pre_failback[a]", TWO_KINDS),
+    "a hook of no kind": (hooked("name: a"), 2, "pre_failback[a]", "found none"),
+    "a hook without a name": (hooked("script: a.sh"), 2, "pre_failback[0].name", "is missing"),
+    "a field of another kind": (hooked("name: a, pause: b, timeout: 5s"), 2, "pre_failback[a]", "timeout is not for a pause; accepted"),
+    "a field of a hook misspelt": (hooked("name: a, script: a.sh, timout: 5s"), 2, "timout", "did you mean 'timeout'?"),
+    "an unknown moment": (hooked("name: a, script: a.sh", "before"), 2, "hooks.before", "unknown field"),
+    "a script that climbs": (hooked("name: a, script: ../a.sh"), 2, "script", "without '..'"),
+    "a playbook with a path": (hooked("name: a, playbook: x/a.yml"), 2, "playbook", "the name of a file in hooks/"),
+    "a playbook that is not there": (hooked("name: a, playbook: a.yml"), 2, "playbook", "there is no such file"),
+    "a hook on a host of the other site": (hooked("name: a, script: a.sh, host: fra1"), 2, "host", "no host of the plan at its dr site"),
+    "a group's hook at the other site": (hooked_group("name: a, script: a.sh, site: primary"), 16, "site", "expected 'dr', where"),
+    "a hook's name twice": (hooked_group("name: a, pause: b}, {name: a, pause: c"), 16, "name", "hook 'a' is in this plan already"),
     "a tag": (("priority: 2", "priority: !!python/object:os.system 2"), 15, "", "tags are not accepted"),
 }  # fmt: skip
 
@@ -292,6 +317,25 @@ def test_what_a_plan_says_of_trackers_and_bandwidth(tmp_path: Path) -> None:
     assert (replication["bandwidth_limit"], replication["bandwidth_zone"]) == (1 << 20, "Europe/Berlin")
     assert replication["bandwidth_hours"] == [{"from": "08:00", "to": "18:00", "limit": None}]
     assert plan["failback"]["source_check"] == 0
+
+
+def test_hooks_are_compiled_in_their_order_with_what_was_left_out(tmp_path: Path) -> None:
+    text = PLAN.replace(*hooked_group("name: g, script: g.sh, args: [a b], repeatable: true", "post_failback")).replace(
+        "plan: shop",
+        "plan: shop\nhooks: {post_failback: [{name: p, playbook: p.yml}], pre_failback: [{name: q, pause: Sure?, deadline: 5m}]}",
+    )
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "p.yml").touch()
+    found = load_environment(write(tmp_path, text), INVENTORY).plans["shop"]["hooks"]
+    assert [(one["name"], one["moment"], one["group"], one["kind"], one["site"], one["host"], one["on_failure"]) for one in found] == [
+        ("q", "pre_failback", "", "pause", "dr", "ams1", "halt"),
+        ("p", "post_failback", "", "playbook", "primary", "fra1", "continue"),
+        ("g", "post_failback", "front", "script", "primary", "fra1", "continue"),
+    ]
+    assert [(one["timeout"], one["deadline"], one["args"], one["repeatable"]) for one in found][::2] == [
+        (60, 300, [], False),
+        (60, 600, ["a b"], True),
+    ]
 
 
 def test_folder_without_an_environment(tmp_path: Path) -> None:

@@ -369,6 +369,46 @@ def test_what_follows_a_failure(name: str, dead: str | None, policy: str, remedy
     assert told.told
 
 
+@pytest.mark.parametrize(
+    ("name", "dead", "policy", "remedy"),
+    [
+        ("stopped", None, "hold", "undo"),  # before the hand-over as any other failure
+        ("released", None, "commit", "undo"),
+        ("decided", None, "rollback", "hold"),
+        ("decided", None, "commit", "hold"),
+        ("decided", "primary", "rollback", "wait"),
+        ("switching", None, "rollback", "hold"),
+        ("switching", "dr", "rollback", "forward"),
+    ],
+)
+def test_what_follows_a_hook_that_halts(name: str, dead: str | None, policy: str, remedy: str) -> None:
+    world = chapter(name)
+    world.dead = {dead} if dead else set()
+    told = recover({**PLAN, "failback": {"on_failed_health": policy}}, derive(PLAN, world.reads()), halted=True)
+    assert told.remedy == remedy
+    assert ("Service is restored" in told.told) == (name == "switching" and remedy == "hold")
+
+
+def test_a_hook_that_halts_a_failover_before_anything_moved() -> None:
+    world = World().active()
+    world.dead = {"primary"}
+    world.claim("failover")
+    told = recover(PLAN, derive(PLAN, world.reads()), halted=True)
+    assert (told.remedy, "Nothing was moved" in told.told) == ("wait", True)
+
+
+def test_a_hook_is_left_out_by_name_and_with_a_reason() -> None:
+    world = World().reversing()
+    plan = {**PLAN, "hooks": [{"name": "drain"}]}
+    view, reads = derive(plan, world.reads()), world.reads()
+    ask = {"skip_hooks": ["drain"], "skip_reason": "ann: drained by hand"}
+    assert decide("failback", plan, view, reads, ask).proceed
+    with pytest.raises(XdrError, match="leaving out a hook needs a reason"):
+        decide("failback", plan, view, reads, {**ask, "skip_reason": " "})
+    with pytest.raises(XdrError, match=r"no hook 'drian'. Its hooks are drain"):
+        decide("failback", plan, view, reads, {**ask, "skip_hooks": ["drian"]})
+
+
 def test_an_offer_is_not_taken_back_from_a_site_that_is_silent_though_the_other_is_back() -> None:
     """A failover was attested, DR may have accepted, and the primary site, which still owns by its own record, answers again."""
     world = World().active()

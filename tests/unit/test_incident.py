@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.testing import CliRunner, Result
 
-from portal import incident, report
+from portal import incident, pauses, report
 from portal.achieved import Achieved
 from portal.actions import asked
 from portal.cli import app
@@ -102,7 +102,9 @@ def home(store: Store) -> Incident:
     pinned = result("fra-hv1", "release", "changed", record={"run": {"plan_hash": "h1"}})
     perform(store, "failback", told(200.0, broke, pinned), exit_code=2, state="HALTED")
     warning = {"kind": "message", "level": "warning", "text": "the worker died"}
-    perform(store, "failback", told(300.0, warning, result("fra-hv1", "stop_services", "changed")), state="FAILED_BACK")
+    turns = [{"state": "done", "ok": True, "told": "drain: it ended with code 0"}, {"state": "failed", "ok": False, "told": "tell: no"}]
+    hooks = [{**result("fra-hv1", "hook", "changed", results=[one]), "module": pauses.MODULE} for one in turns]
+    perform(store, "failback", told(300.0, warning, *hooks, result("fra-hv1", "stop_services", "changed")), state="FAILED_BACK")
     perform(store, "reprotect", told(400.0), state="ACTIVE")
     [found] = incident.of_plan(store, PLAN)
     return found
@@ -128,13 +130,18 @@ def test_a_report(store: Store, home: Incident) -> None:
     assert (document["plan"], document["incident"], document["state"]) == (PLAN, home.runs[0].id, "over")
     assert [cost["outage_s"] for cost in document["costs"]] == [4.5]
     assert document["told"][1] == "Failback: outage 4.5 s, within the RTO of 15 min; data: nothing was left behind"
-    assert [issue["what"] for issue in document["issues"]] == [f"fra-hv1: health_checks | do it: {HOSTILE}", "the worker died"]
+    assert [issue["what"] for issue in document["issues"]] == [
+        f"fra-hv1: health_checks | do it: {HOSTILE}",
+        "the worker died",
+        "hook tell: no",
+    ]
+    assert "hook drain: it ended with code 0" in [line["what"] for line in document["timeline"]]
     assert document["runbook"] == ["h1"]
     assert [entry["action"] for entry in document["asked"]] == ["failover", "failback", "failback", "reprotect"]
     assert "ann saw it" in document["asked"][0]["detail"]
     assert [note["text"] for note in document["notes"]] == ["The switch had failed."]
     steps = [line for line in document["timeline"] if line["seconds"] is not None]
-    assert [(line["at"], line["what"], line["seconds"]) for line in steps][2] == (301.0, "stop_services", 2.0)
+    assert [(line["at"], line["what"], line["seconds"]) for line in steps][2] == (301.0, "stop_services", 4.0)
     assert document["timeline"] == sorted(document["timeline"], key=lambda line: line["at"])
 
 

@@ -37,6 +37,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "window": {"type": "dict", "default": {}},
                 "before_offer": {"type": "bool", "default": False},
                 "approved": {"type": "dict", "default": {}},
+                "skip_hooks": {"type": "list", "elements": "str", "default": []},
+                "halted": {"type": "bool", "default": False},
             }
         )
         variables = task_vars or {}
@@ -50,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 if view.run and view.run["action"] == "failover":
                     source, target = target, source
                 told = {"undo": recovery.undo_path(view, source, target), "xdr_view": view.to_json()}
-                return {"changed": False, **recovery.recover(plan, view).to_json(), **told}
+                return {"changed": False, **recovery.recover(plan, view, arguments["halted"]).to_json(), **told}
             if arguments["action"] == "failover" and arguments["attestation"]:
                 _knock(variables, plan, reads)
             options = {**arguments, "now": time.time(), "lease": _lease(variables, plan)}

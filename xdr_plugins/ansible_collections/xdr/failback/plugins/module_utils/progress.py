@@ -22,7 +22,8 @@ class Progress:
     """Appends one JSON object a line: ``{"at": unix seconds, "host", "kind": "bytes"|"resource", ...}``.
 
     Kinds: ``bytes`` with ``volume``, ``done``, ``total`` (bytes) and ``rate`` (bytes/s);
-    ``resource`` with ``resource`` and ``state`` (Pending, Stopping, Syncing, Recovering, Validated, Failed).
+    ``resource`` with ``resource`` and ``state`` (Pending, Stopping, Syncing, Recovering, Validated, Failed);
+    ``output`` with ``hook`` and ``text``, a line that a hook's script wrote.
     With an empty run_id nothing is written.
     """
 
@@ -49,6 +50,9 @@ class Progress:
 
     def resource(self, name: str, state: str) -> None:
         self._write({"kind": "resource", "resource": name, "state": state})
+
+    def output(self, hook: str, text: str) -> None:
+        self._write({"kind": "output", "hook": hook, "text": text})
 
     def _write(self, entry: dict[str, Any]) -> None:
         if self._fd >= 0:

@@ -67,6 +67,15 @@ options:
     description: Why they may be left out; needed with O(skip).
     type: str
     default: ""
+  skip_hooks:
+    description: Hooks of the plan that are left out in this run; refused for one that the plan does not have. Needs O(skip_reason), too.
+    type: list
+    elements: str
+    default: []
+  halted:
+    description: For O(action=recover), a hook of the plan is why the move stopped.
+    type: bool
+    default: false
   window:
     description:
       - For a failback that begins, C(until) when its window ends, in Unix seconds, the seconds that a C(rollback) takes, and C(how) that

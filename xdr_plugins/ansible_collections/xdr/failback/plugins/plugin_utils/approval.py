@@ -17,7 +17,7 @@ CHANGED = {
     "plan": "the plan was edited",
     "owner": "another site owns the plan",
     "epoch": "the epoch has moved",
-    "choices": "other choices were made (recovery point, kept side, or what is skipped)",
+    "choices": "other choices were made (recovery point, kept side, or what is left out)",
     "steps": "other steps would be taken",
     "gates": "the gates are others",
 }

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils import lease
-from ansible_collections.xdr.failback.plugins.plugin_utils import order, recurrence
+from ansible_collections.xdr.failback.plugins.plugin_utils import hooks, order, recurrence
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
     EnvironmentFile,
     Plan,
@@ -22,7 +22,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
 )
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, read_source
 
-SECTIONS = ("targets", "replication", "failback", "ownership", "approval", "hooks", "traffic", "maintenance")  # of a compiled plan
+SECTIONS = ("targets", "replication", "failback", "ownership", "approval", "traffic", "maintenance")  # of a compiled plan
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def load_environment(config: Path, inventory: Inventory, edited: Mapping[Path, S
         if checked:
             found.append(checked)
             problems += _plan_problems(*checked, environment, inventory)
+            problems += hooks.problems(*checked, _hosts(checked[1], environment, inventory), config.parent / "hooks")
     problems += _across(found, inventory)
     if problems:
         raise SourceError(problems)
@@ -130,6 +131,13 @@ def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inv
             if server in balancer.servers.primary:
                 at = ("traffic", "load_balancers", index, "servers", "dr", number)
                 yield source.problem(at, f"server {server!r} is one of the primary site already; expected one of the DR site alone")
+
+
+def _hosts(plan: Plan, environment: EnvironmentFile, inventory: Inventory) -> dict[str, list[str]]:
+    """The plan's hosts at its sites, of those that the environment has."""
+    roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
+    found = {role: environment.sites[name] for role, name in roles.items() if name in environment.sites}
+    return {role: _used(plan, role, inventory.groups.get(site.group, []), site.record_host) for role, site in found.items()}
 
 
 def _resources(plan: Plan) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -261,24 +269,27 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
     document["maintenance"]["start"] = document["failback"].pop("start")  # neither is a part of the plan's hash
     document["replication"] |= _bandwidth(document["replication"]["bandwidth_limit"])
     for group in document["groups"]:
+        del group["hooks"]  # they are with the plan's own
         for resource in group["resources"]:
             resource["volumes"] = [{**volume, "tracker": _tracker(volume["tracker"])} for volume in resource["volumes"]]
             resource["health"] = [{key: value for key, value in check.items() if value is not None} for check in resource["health"]]
+    placed = {
+        role: {
+            "name": name,
+            "hosts": _used(plan, role, sites[name], environment.sites[name].record_host),
+            "record_host": environment.sites[name].record_host,
+        }
+        for role, name in roles.items()
+    }
     return order.finished(
         {
             "name": plan.plan,
             "file": source.file,
             "group": order.group_name(plan.plan),
-            "sites": {
-                role: {
-                    "name": name,
-                    "hosts": _used(plan, role, sites[name], environment.sites[name].record_host),
-                    "record_host": environment.sites[name].record_host,
-                }
-                for role, name in roles.items()
-            },
+            "sites": placed,
             "witness": environment.witness,
             **{key: document[key] for key in SECTIONS},
+            "hooks": hooks.compiled(plan, placed),
             "start_order": document["groups"],
         }
     )

@@ -30,8 +30,9 @@ def foresee(action: str, plan: Mapping[str, Any], view: View, reads: Mapping[str
     """``options`` and ``undo`` as xdr_gate has them; an action that is refused is foreseen as if it were not."""
     skip = tuple(options.get("skip") or ())
     point, keep = str(options.get("recovery_point") or ""), str(options.get("keep") or "")
-    course = steps.Course(plan, action, view, gate.entry(action, view), undo, keep, skip, point)
+    hooks = tuple(options.get("skip_hooks") or ())
+    course = steps.Course(plan, action, view, gate.entry(action, view), undo, keep, skip, point, hooks)
     foreseen, tried = steps.steps(course), gates.gates(action, plan, view, reads, options)
-    choices = {"recovery_point": point, "keep": keep, "skip": list(skip)}
+    choices = {"recovery_point": point, "keep": keep, "skip": list(skip), "skip_hooks": list(hooks)}
     bound = approval.parts(action, plan, view.owner, view.epoch, choices, foreseen, tried)
     return Foreseen(foreseen, tried, bound, approval.four_eyes(plan, action))

@@ -70,6 +70,7 @@ def decide(action: str, plan: Plan, view: View, reads: Mapping[str, Mapping[str,
         not_locked_out(plan, reads)
     proceed, reason = rule(plan, view, options)
     skip = _skipped(action, plan, view, options) if proceed else ()
+    _known_hooks(plan, options)
     if proceed and action == "failback" and view.state in REVERSED:
         same_sizes(plan, reads)
     if proceed and action == "failover" and options.get("recovery_point"):
@@ -187,6 +188,19 @@ def _skipped(action: str, plan: Plan, view: View, options: Options) -> tuple[str
                 code="gate_refused",
             )
     return wanted
+
+
+def _known_hooks(plan: Plan, options: Options) -> None:
+    """A person may leave out any hook of the plan, with a reason: it is the plan's own addition to the move."""
+    wanted = tuple(options.get("skip_hooks") or ())
+    known = [hook["name"] for hook in plan.get("hooks") or ()]
+    where = f"plan {plan['name']}"
+    if wanted and not str(options.get("skip_reason") or "").strip():
+        raise XdrError("leaving out a hook needs a reason", where=where, todo="Say why it may be left out", code="gate_refused")
+    for name in wanted:
+        if name not in known:
+            todo = f"Its hooks are {', '.join(known)}" if known else "It has no hooks"
+            raise XdrError(f"the plan has no hook {name!r}", where=where, todo=todo, code="gate_refused")
 
 
 def same_sizes(plan: Plan, reads: Mapping[str, Mapping[str, Any]]) -> None:

@@ -111,16 +111,16 @@ def capacity_for(plan: Compiled, site: str, host: str, variables: Variables, nee
     return [{"path": path, "needs_bytes": number} for path, number in folders.items()]
 
 
-def hook_environment(plan: Compiled, site: str, run_id: str) -> dict[str, str]:
-    """What the plan's hook scripts find in their environment."""
-    resources = [resource["name"] for group in plan["start_order"] for resource in group["resources"]]
+def hook_environment(plan: Compiled, hook: Mapping[str, Any], run_id: str, recovery_point: str = "") -> dict[str, str]:
+    """What a hook finds in its environment: with one of a group, that group and its resources."""
+    groups = [group for group in plan["start_order"] if hook["group"] in ("", group["name"])]
     return {
         "XDR_PLAN_NAME": plan["name"],
-        "XDR_SITE": plan["sites"][site]["name"],
-        "XDR_GROUP_NAME": "",
-        "XDR_RESOURCE_IDS": ",".join(resources),
+        "XDR_SITE": plan["sites"][hook["site"]]["name"],
+        "XDR_GROUP_NAME": hook["group"],
+        "XDR_RESOURCE_IDS": ",".join(resource["name"] for group in groups for resource in group["resources"]),
         "XDR_EVENT_ID": run_id,
-        "XDR_RECOVERY_POINT": "",
+        "XDR_RECOVERY_POINT": recovery_point,
     }
 
 

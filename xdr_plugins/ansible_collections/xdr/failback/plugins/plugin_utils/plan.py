@@ -42,7 +42,13 @@ else:
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 PLAN_NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+PLAYBOOK = r"[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml"
 SERVICE_UNIT = r"^[A-Za-z0-9:_][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]+)?\.service$"
+HOOK_FIELDS = {  # kind of a hook → what else it may have
+    "script": ("args", "timeout", "on_failure", "repeatable"),
+    "playbook": ("timeout", "on_failure", "repeatable"),
+    "pause": ("deadline", "on_deadline"),
+}
 RESERVED_ENDINGS = ("primary", "dr", "witness", "balancers")
 
 
@@ -83,6 +89,20 @@ def _volume_path(path: str) -> str:
             f"expected a path below the host's first volume root (orders.img), or an absolute one, without '..' or '//'; found {path!r}"
         )
     return path
+
+
+def _script_path(path: str) -> str:
+    if not path or "\0" in path or ".." in PurePosixPath(path).parts or str(PurePosixPath(path)) != path or path in (".", "/"):
+        raise ValueError(
+            f"expected a path below the host's folder for hooks (drain.sh), or an absolute one, without '..' or '//'; found {path!r}"
+        )
+    return path
+
+
+def _script_argument(text: str) -> str:
+    if "\0" in text or len(text) > 4096:
+        raise ValueError("expected at most 4096 characters without a null")
+    return text
 
 
 def _argument(text: str) -> str:
@@ -127,6 +147,9 @@ if TYPE_CHECKING:
     SiteName = str
     VolumePath = str
     HttpPath = str
+    ScriptPath = str
+    ScriptArgument = str
+    PlaybookName = str
     Program = str
     ServiceUnit = str
     ServerName = str
@@ -156,6 +179,13 @@ else:
     Program = Annotated[str, AfterValidator(_text(r"[A-Za-z0-9._:-]+", "a program's name as in supervisord's configuration"))]
     ServiceUnit = Annotated[str, AfterValidator(_service_unit), Field(json_schema_extra={"pattern": SERVICE_UNIT, "maxLength": 255})]
     VolumePath = Annotated[str, AfterValidator(_volume_path)]
+    ScriptPath = Annotated[str, AfterValidator(_script_path)]
+    ScriptArgument = Annotated[str, AfterValidator(_script_argument)]
+    PlaybookName = Annotated[
+        str,
+        AfterValidator(_text(PLAYBOOK, "the name of a file in hooks/ beside the inventory, such as dns.yml")),
+        Field(json_schema_extra={"pattern": f"^{PLAYBOOK}$"}),
+    ]
     HttpPath = Annotated[str, AfterValidator(_text(r"/[!-~]*", "a path that begins with '/'")), Field(json_schema_extra={"pattern": "^/"})]
     Duration = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 0, 31_536_000, "at most 365d")]
     Target = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 1, 31_536_000, "1s to 365d")]
@@ -437,6 +467,69 @@ class Resource(Model):
     stop_timeout: Timeout = Field(default=60, description="How long a stop may take, 60s when left out")
 
 
+class Hook(Model):
+    """One step of your own: a script on a site host, a playbook on the controller, or a question to a person."""
+
+    name: Name = Field(description="A name, unique in the plan")
+    script: ScriptPath | None = Field(
+        default=None, description="A script on a site host, below the host's folder for hooks (xdr_hook_dir, /etc/xdr/hooks when not set)"
+    )
+    args: list[ScriptArgument] = Field(default=[], description="The script's arguments; no shell splits or expands them")
+    playbook: PlaybookName | None = Field(default=None, description="A playbook in the folder hooks/ beside the inventory, by its name")
+    pause: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        default=None, description="A question that a person answers with yes or no before the run goes on"
+    )
+    site: Literal["primary", "dr"] | None = Field(
+        default=None, description="Where the script runs; when left out at the DR site, for post_failback at the primary"
+    )
+    host: str | None = Field(default=None, description="One of the plan's hosts at that site; the site's record_host when left out")
+    timeout: Timeout | None = Field(default=None, description="After so long a script or playbook is killed, 60s when left out")
+    on_failure: Literal["halt", "continue"] | None = Field(
+        default=None,
+        description="halt: before the hand-over the move is undone, after it the run halts and asks. continue: the run goes on. "
+        "When left out, halt for pre_failback and continue for all others",
+    )
+    deadline: Timeout | None = Field(default=None, description="How long a pause waits for its answer, 10m when left out")
+    on_deadline: Literal["halt", "continue"] | None = Field(
+        default=None, description="What a pause does when nobody has answered by then; halt when left out"
+    )
+    repeatable: bool = Field(
+        default=False, description="May be fired again in the same run where nobody knows how an earlier attempt at it ended"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Hook:
+        kinds = [name for name in HOOK_FIELDS if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"expected exactly one of {', '.join(HOOK_FIELDS)}; found {' and '.join(kinds) or 'none'}")
+        stray = sorted(self.model_fields_set - {"name", "site", "host", *kinds, *HOOK_FIELDS[kinds[0]]})
+        if stray:
+            raise ValueError(f"{stray[0]} is not for a {kinds[0]}; accepted beside it: {', '.join(HOOK_FIELDS[kinds[0]])}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return next(name for name in HOOK_FIELDS if getattr(self, name) is not None)
+
+
+class Hooks(Model):
+    """Your own steps in a move, fired in their order, each once in a run."""
+
+    pre_failback: list[Hook] = Field(
+        default=[],
+        description="Of the plan: before the downtime, once all checks have passed. Of a group: before it is stopped at the DR site",
+    )
+    post_failback: list[Hook] = Field(
+        default=[], description="Of the plan: once the traffic is back at the primary site. Of a group: once it is Validated there"
+    )
+    pre_failover: list[Hook] = Field(
+        default=[], description="Of the plan: before anything is moved. Of a group: before it is started at the DR site"
+    )
+    post_recover: list[Hook] = Field(
+        default=[], description="Once the services are up and healthy at the DR site: all of them, before the traffic moves, or the group's"
+    )
+
+
 class Group(Model):
     """Resources of one priority, which start and stop in parallel."""
 
@@ -444,13 +537,7 @@ class Group(Model):
     priority: int = Field(ge=1, le=9999, description="1 starts first and stops last; each group has its own")
     consistency_group: bool = Field(default=False, description="All volumes of the group share one point in time")
     resources: list[Resource] = Field(min_length=1, description="What the group consists of")
-
-
-class Hooks(Model):
-    """Commands on a site's record host. No shell: each is a list of arguments."""
-
-    pre_failback: list[Argv] = Field(default=[], description="Run at the DR site before the downtime; a failing one ends the failback")
-    post_failback: list[Argv] = Field(default=[], description="Run at the primary site once traffic is back")
+    hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own steps around the group's stop and start")
 
 
 class Servers(Model):
@@ -561,7 +648,7 @@ class Plan(Model):
     ownership: Ownership = Field(default_factory=lambda: Ownership(), description="How the right to run the plan is held")
     approval: Approval = Field(default_factory=lambda: Approval(), description="Which actions a second person must have approved")
     groups: list[Group] = Field(min_length=1, description="What starts and stops together, in the order of their priorities")
-    hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own commands around a failback")
+    hooks: Hooks = Field(default_factory=lambda: Hooks(), description="Your own steps around a failback or failover")
     traffic: Traffic = Field(default_factory=lambda: Traffic(), description="What leads clients to a site")
     maintenance: Maintenance = Field(
         default_factory=lambda: Maintenance(), description="When a failback may interrupt the services, and who is asked and told"

@@ -29,11 +29,12 @@ class Recovery:
         return {"remedy": str(self.remedy), "told": self.told}
 
 
-def recover(plan: Mapping[str, Any], view: View) -> Recovery:
+def recover(plan: Mapping[str, Any], view: View, halted: bool = False) -> Recovery:
     """Decide from where the records say that the move stopped.
 
     Before the witness's offer, and after an offer that can be declined, the move is undone. After the hand-over
     the plan's ``on_failed_health`` decides. Once the traffic may have moved it only goes forward.
+    ``halted``: a hook of the plan is why it stopped; after the hand-over a failback then waits for a person, whatever the policy.
     """
     run = view.run
     if view.state is State.SPLIT_BRAIN:
@@ -42,12 +43,19 @@ def recover(plan: Mapping[str, Any], view: View) -> Recovery:
         return _no_run(view)
     source, target = ("primary", "dr") if run["action"] == "failover" else ("dr", "primary")
     dead = {site: plan["sites"][site]["record_host"] in view.unreachable for site in (source, target)}
+    if "switch_traffic" in run["phases"] and halted and run["action"] == "failback" and not view.unreachable:
+        restored = f"Service is restored, the traffic is with {target}. What is left of the run halts for that hook, it asks: retry or skip"
+        return Recovery(Remedy.HOLD, f"{restored} (xdr run answer)")
     if "switch_traffic" in run["phases"]:
         return Recovery(Remedy.FORWARD, f"The traffic may have moved to {target} already: run {run['action']} again, it goes on from there")
+    if halted and run["action"] == "failover" and not run["phases"]:
+        return Recovery(
+            Remedy.WAIT, "Nothing was moved yet: mend what failed, or leave the hook out with a reason, then run failover again"
+        )
     if plan["witness"] in view.unreachable or view.mute or dead[source]:
         return _stay(plan, view, run, source, target, dead[source])
     if view.owner == target:
-        return _policy(plan, view, run, target, dead[target])
+        return _policy(plan, view, run, target, dead[target], halted)
     # it may have accepted, also where the source, attested to be off, is back and owns by its record
     if view.offered_to(target) and dead[target]:
         epoch = view.offer["epoch"] if view.offer else "?"
@@ -81,8 +89,8 @@ def _stay(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], source: s
     return Recovery(Remedy.WAIT, f"Nothing was undone, {missing} does not answer. {again}, or roll back then")
 
 
-def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target: str, target_dead: bool) -> Recovery:
-    policy = plan["failback"]["on_failed_health"]
+def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target: str, target_dead: bool, halted: bool) -> Recovery:
+    policy = "hold" if halted else plan["failback"]["on_failed_health"]
     if target_dead:
         return Recovery(Remedy.WAIT, f"{target} owns the plan and does not answer: run {run['action']} again when it does")
     if run["action"] == "failover":
@@ -91,7 +99,7 @@ def _policy(plan: Mapping[str, Any], view: View, run: Mapping[str, Any], target:
         return Recovery(
             Remedy.HOLD,
             f"The plan is HALTED with its services on the {target} site, no client is routed there. It asks: retry, skip or abort "
-            "(xdr run answer), which is to run failback again, without the health checks that fail, or rollback",
+            "(xdr run answer), which is to run failback again, without the health checks or the hook that failed, or rollback",
         )
     if policy == "commit":
         return Recovery(Remedy.COMMIT, f"The plan's policy is commit: the traffic goes to the {target} site in spite of the failure")

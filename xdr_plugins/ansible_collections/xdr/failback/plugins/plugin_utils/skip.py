@@ -1,6 +1,6 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""What a move that has halted may leave out: the health checks of a group whose instances did start, and nothing else."""
+"""What a move that has halted may leave out: the health checks of a group whose instances did start, and the plan's own hooks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ NOT_FAILED = "No group failed in its health checks, and nothing else may be skip
 
 @dataclasses.dataclass(frozen=True)
 class Skip:
-    """The groups whose health checks may be left out, or why there are none."""
+    """The groups whose health checks, and the hooks that may be left out, or why there are none."""
 
     groups: tuple[str, ...] = ()
     refused: str = ""
+    hooks: tuple[str, ...] = ()
 
 
 def skippable(view: View) -> Skip:
@@ -44,5 +45,8 @@ def skippable(view: View) -> Skip:
         groups = tuple(group for group in failed if START + group not in begun)
         if groups:
             return Skip(groups)
+    hooks = tuple(name for name, mark in (run.get("hooks") or {}).items() if not mark["settled"])
+    if hooks:
+        return Skip(hooks=hooks)
     kinds = {phase.partition("/")[0] for phase in begun}
     return Skip(refused=next((why for kind, why in NEVER.items() if kind in kinds), NOT_FAILED))

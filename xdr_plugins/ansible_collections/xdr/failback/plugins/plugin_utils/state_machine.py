@@ -284,7 +284,7 @@ def _lag(plan: Mapping[str, Any], reads: Mapping[str, Mapping[str, Any]], owner:
 
 
 def _open_run(known: Iterable[Mapping[str, Any]], owner: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The newest run over all hosts, with the phases that any host has marked, unless it has ended.
+    """The newest run over all hosts, with the phases and hooks that any host has marked, unless it has ended.
 
     What the owner says of its own run counts more than what others say, and as long as that has not ended: neither an end that only some
     hosts have recorded nor a claim that reached only some may hide that the traffic has moved.
@@ -297,6 +297,8 @@ def _open_run(known: Iterable[Mapping[str, Any]], owner: Mapping[str, Any] | Non
     if newest is None or (any(run["ended"] for run in same) and not (owners and owners[0] in same)):
         return None
     phases: dict[str, Any] = {}
+    hooks: dict[str, Any] = {}
     for run in (*owners, *same):
         phases.update(run["phases"])
-    return {**newest, "phases": phases}
+        hooks.update(run.get("hooks") or {})
+    return {**newest, "phases": phases, **({"hooks": hooks} if hooks else {})}

@@ -20,13 +20,17 @@ Step = dict[str, Any]
 Items = list[dict[str, str]]
 
 OTHER = {"primary": "dr", "dr": "primary"}
+MOMENTS = {"failback": ("pre_failback", "post_failback"), "failover": ("pre_failover", "post_recover")}  # of hooks
+HOOK = {"script": "run the hook's script", "playbook": "run the hook's playbook", "pause": "ask a person, and wait for the answer"}
+LEFT_OUT = "leave the hook out"
+NOT_FIRED = "hooks are not fired in check mode"
 UP = "Whether the services start on these volumes, how long that takes, and what their health checks say"
 
 
 @dataclasses.dataclass(frozen=True)
 class Course:
     """What decides which steps are taken. ``enter``, ``undo``: as xdr_gate tells; ``keep``: the kept side of a split brain;
-    ``skip``: groups whose health checks are left out; ``point``: the recovery point that is put back."""
+    ``skip``: groups whose health checks are left out; ``point``: the recovery point that is put back; ``skip_hooks``: by name."""
 
     plan: Plan
     action: str
@@ -36,6 +40,7 @@ class Course:
     keep: str = ""
     skip: tuple[str, ...] = ()
     point: str = ""
+    skip_hooks: tuple[str, ...] = ()
 
     def site(self, role: str) -> str:
         return str(self.plan["sites"][role]["name"])
@@ -116,10 +121,13 @@ def _traffic(course: Course, role: str) -> Items:
     ]
 
 
-def _hooks(course: Course, when: str, role: str) -> Items:
-    host = course.plan["sites"][role]["record_host"]
-    found = course.plan["hooks"].get(when) or []
-    return [_item(course.site(role), host, f"{when} {number}", "run the plan's own command") for number, _ in enumerate(found, 1)]
+def _hooks(course: Course, moment: str, group: str = "") -> Items:
+    """The plan's own steps at a moment of this action, or those of one of its groups."""
+    if moment not in MOMENTS.get(course.action, ()):
+        return []
+    found = [hook for hook in course.plan.get("hooks") or () if (hook["moment"], hook["group"]) == (moment, group)]
+    does = [LEFT_OUT if hook["name"] in course.skip_hooks else HOOK[hook["kind"]] for hook in found]
+    return [_item(course.site(hook["site"]), hook["host"], hook["name"], what, group) for hook, what in zip(found, does, strict=True)]
 
 
 # -- steps that several actions take -------------------------------------------------------------------------------
@@ -133,7 +141,9 @@ def _check(course: Course, roles: tuple[str, ...] = ("primary", "dr")) -> Step:
 
 def _stop(course: Course, role: str) -> Step:
     named = {group["name"]: group for group in course.plan["start_order"]}
-    items = _resources(course, role, (named[name] for name in course.plan["stop_order"]), lambda _: ("stop",))
+    items: Items = []
+    for name in course.plan["stop_order"]:
+        items += _hooks(course, "pre_failback", name) + _resources(course, role, [named[name]], lambda _: ("stop",))
     told = "The highest priority number first; each group is down before the next one is stopped. The outage begins"
     return _step(
         "stop_services",
@@ -150,7 +160,11 @@ def _bring_up(course: Course, role: str) -> Step:
         if any(resource["health"] for resource in group["resources"]):
             yield "health checks are left out" if group["name"] in course.skip else "check the health"
 
-    items = _resources(course, role, course.plan["start_order"], does)
+    items: Items = []
+    for group in course.plan["start_order"]:
+        items += _hooks(course, "pre_failover", group["name"]) + _resources(course, role, [group], does)
+        items += _hooks(course, "post_failback", group["name"]) + _hooks(course, "post_recover", group["name"])
+    items += _hooks(course, "post_recover")
     told = "By priority; a group starts when the one before it is healthy. No client is led there yet"
     title = f"Start and check the services in {course.site(role)}"
     return _step("start_services", title, told, items, UP, ("start_instances", "health_checks"))
@@ -170,10 +184,8 @@ def _hand_over(course: Course, to: str, commit: Mapping[str, Any] | None, *, pro
 
 
 def _switch(course: Course, to: str, commit: Mapping[str, Any] | None, *, phases: tuple[str, ...] = ("switch_traffic",)) -> Step:
-    items = _traffic(course, to) + (_hooks(course, "post_failback", to) if course.action == "failback" else [])
-    unpredicted = (
-        "Whether clients follow at once; the plan's own commands are not run in check mode" if items else "Nothing that it changes"
-    )
+    items = _traffic(course, to) + _hooks(course, "post_failback")
+    unpredicted = f"Whether clients follow at once; {NOT_FIRED}" if items else "Nothing that it changes"
     return _step(
         "switch_traffic",
         f"Lead the clients to {course.site(to)}",
@@ -205,10 +217,10 @@ def _move(course: Course) -> Iterator[Step]:
 
 
 def _preflight(course: Course, source: str, to: str) -> Step:
-    hooks = _hooks(course, "pre_failback", source) if course.action == "failback" else []
+    hooks = _hooks(course, "pre_failback") + _hooks(course, "pre_failover")
     items = _hosts(course, (source, to) if course.planned else (to,), "check health, room and ways") + hooks
     told = "All that can be checked before the downtime; the services go on"
-    unpredicted = "The plan's own commands are not run in check mode" if hooks else "Nothing: it checks the same in check mode"
+    unpredicted = f"What comes of hooks: {NOT_FIRED}" if hooks else "Nothing: it checks the same in check mode"
     return _step("preflight", "Check before the downtime", told, items, unpredicted)
 
 
