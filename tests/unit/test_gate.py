@@ -39,6 +39,8 @@ ALLOWED = {
     "rollback": {"stopped", "released", "offered", "accepted", "decided"},
     "reprotect": {"home"},
     "failover": {"active"},  # with the primary up: a planned move
+    "lower_ttl": {"active", "failed_over", "reversing", "home"},
+    "restore_ttl": {"active", "failed_over", "reversing", "home"},
 }
 NOTHING_TO_DO = {
     "reverse_replication": {"reversing"},

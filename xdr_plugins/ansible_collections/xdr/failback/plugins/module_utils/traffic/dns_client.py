@@ -9,8 +9,8 @@ import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .. import dns_names
 from ..errors import NotReached, XdrError
-from . import dns_names
 from .tsig import Key
 
 try:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import dns_names
 from ..errors import NotReached, XdrError
 from ..parallel import each
 from ..waiting import Deadline
-from . import dns_names, tsig
+from . import tsig
 from .dns_client import Client, RRset
 from .dns_memory import Memory
 from .interface import NO_ANSWER, OTHER, Gate, Occasion, Seen, Switch
