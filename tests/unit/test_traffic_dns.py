@@ -211,6 +211,14 @@ def test_a_rollback_without_a_capture_takes_the_plans_values(host: SiteHost, cal
     assert servers.primary.ask("www", "A") == (60, DR)
 
 
+def test_a_rollback_takes_no_record_away_that_was_not_there_before(host: SiteHost, call: ModuleCaller, servers: Servers) -> None:
+    servers.primary.put("www", 0, "A")
+    call("xdr_traffic", asked(host, "switched", "primary", record(servers)))
+    assert kept(host)["prior"]["values"] == []
+    call("xdr_traffic", asked(host, "reverted", "dr", record(servers)))
+    assert servers.primary.ask("www", "A") == (300, DR)
+
+
 def test_a_rollback_takes_no_capture_of_another_move_and_nothing_of_another_writer(
     host: SiteHost, call: ModuleCaller, servers: Servers
 ) -> None:

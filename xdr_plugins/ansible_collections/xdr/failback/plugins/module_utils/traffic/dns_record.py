@@ -113,7 +113,7 @@ class DNSRecord:
         """What was captured, but for a record that somebody else has changed since, or that was captured for another move."""
         prior = self._memory.prior_rrset
         ours = (self._values[OTHER[to]], prior.values if prior else ())
-        if prior and (self._memory.prior or {})["to"] in (OTHER[to], "none") and now.values in ours:
+        if prior and prior.values and (self._memory.prior or {})["to"] in (OTHER[to], "none") and now.values in ours:
             return prior
         return self._switched(now, to)
 
