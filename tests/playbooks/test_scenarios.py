@@ -34,16 +34,16 @@ STORY = [
 PRIMARY, DR = ["192.0.2.10"], ["198.51.100.10"]
 # TTL and values of www after each scenario; the first one makes it
 WWW = {
-    **dict.fromkeys(("start", "reprotect", "replicate"), (4, PRIMARY)),
-    "failover": (4, DR),
+    **dict.fromkeys(("start", "reprotect", "replicate"), (2, PRIMARY)),
+    "failover": (2, DR),
     **dict.fromkeys(("reverse_replication", "verify_primary"), (1, DR)),
-    "rollback": (4, DR),  # as it was before the reversal
+    "rollback": (2, DR),  # as it was before the reversal
     "failback": (1, PRIMARY),
-    "planned_failover": (4, DR),  # after the reprotect had put the TTL back
+    "planned_failover": (2, DR),  # after the reprotect had put the TTL back
 }
 RECORD = """
   dns:
-    - {{name: www, zone: {zone}, record: www, values: {{primary: {primary}, dr: {dr}}}, ttl: 4, lowered_ttl: 1s,
+    - {{name: www, zone: {zone}, record: www, values: {{primary: {primary}, dr: {dr}}}, ttl: 2, lowered_ttl: 1s,
        servers: ["{server}"], resolvers: ["{resolver}"], key: xdr-failback}}
 """
 UNCHANGED = ("replicate", "verify_primary")  # nobody writes here, so a cycle finds nothing to do

@@ -89,6 +89,7 @@ def test_there_and_back_and_twice(host: SiteHost, call: ModuleCaller, servers: S
     assert home["changed"]
     assert home["diff"]["before"] == f"www/{WWW}: 198.51.100.10 (TTL 300 s)\n"
     assert home["diff"]["after"] == f"www/{WWW}: 192.0.2.10, 192.0.2.11 (TTL 300 s)\n"
+    assert bind.secret("xdr-failback") not in json.dumps(home)
     [result] = home["results"]
     assert (result["before"], result["after"], result["verified"]) == ("dr", "primary", True)
     said = f"{WWW}: 192.0.2.10, 192.0.2.11 (TTL 300 s)"
@@ -329,6 +330,26 @@ def test_a_wrong_key_is_told_in_words_and_changes_nothing(
     assert secret not in json.dumps(answer)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("=", ""), "the secret of the key xdr-failback is no base64"),
+        (("hmac-sha256", "hmac-sha9"), "this host does not know the algorithm hmac-sha9 of the key xdr-failback"),
+        (("secret", "password"), "the file has no key xdr-failback with an algorithm and a secret"),
+    ],
+    ids=["secret", "algorithm", "words"],
+)
+def test_a_key_file_that_is_broken_is_told_without_its_secret(
+    host: SiteHost, call: ModuleCaller, servers: Servers, tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    item = other_key(servers, tmp_path, "xdr-failback", bind.secret("xdr-failback"))
+    path = Path(item["key_file"])
+    path.write_text(path.read_text().replace(*change))
+    answer = call("xdr_traffic", asked(host, "checked", None, item))
+    assert words in answer["msg"]
+    assert bind.secret("xdr-failback")[:20] not in json.dumps(answer)
+
+
 def test_a_key_file_that_is_missing_or_holds_another_key(host: SiteHost, call: ModuleCaller, servers: Servers, tmp_path: Path) -> None:
     answer = call("xdr_traffic", asked(host, "checked", None, record(servers, key_file=str(tmp_path / "none.key"))))
     assert "none.key: the TSIG key xdr-failback cannot be read (No such file or directory)" in answer["msg"]
@@ -371,6 +392,21 @@ def test_a_stale_attempt_changes_nothing(host: SiteHost, call: ModuleCaller, ser
     host.write_record(attempt=(1, 9))
     assert call("xdr_traffic", asked(host, "switched", "primary", record(servers)))["xdr_code"] == "stale_attempt"
     assert servers.primary.ask("www", "A") == (300, DR)
+
+
+def test_nothing_is_sent_that_the_gate_does_not_let_through(servers: Servers, tmp_path: Path) -> None:
+    """An attempt that froze after it had read, and was overtaken."""
+    ours = dns_record.DNSRecord(record(servers), Occasion("switched", tmp_path))
+
+    @contextlib.contextmanager
+    def shut() -> Iterator[None]:
+        raise XdrError("a newer attempt", code="stale_attempt")
+        yield
+
+    with pytest.raises(XdrError, match="a newer attempt"):
+        ours.switch(ours.plan("primary"), "primary", 1, shut)
+    assert servers.primary.ask("www", "A") == (300, DR)
+    assert not (tmp_path / "dns").exists()
 
 
 @pytest.mark.parametrize("meanwhile", [["203.0.113.9"], []])

@@ -118,8 +118,17 @@ class Client:
         self._send(server, key, update, before)
 
     def _update(self, key: Key, before: RRset) -> dns.update.UpdateMessage:
-        signer = dns.tsig.Key(key.name, key.secret, key.algorithm)
-        update = dns.update.UpdateMessage(self.zone, keyring=signer)
+        try:
+            update = dns.update.UpdateMessage(self.zone, keyring=dns.tsig.Key(key.name, key.secret, key.algorithm))
+        except ValueError:
+            what, todo = f"the secret of the key {key.name} is no base64", f"Make it anew: tsig-keygen {key.name}"
+            raise XdrError(what, where=self.where, todo=todo) from None
+        except (KeyError, NotImplementedError):
+            what, todo = (
+                f"this host does not know the algorithm {key.algorithm} of the key {key.name}",
+                "Take one that both know: hmac-sha256",
+            )
+            raise XdrError(what, where=self.where, todo=todo) from None
         if before.values:
             update.present(self.name, self.kind, *before.values)
         else:
@@ -145,9 +154,9 @@ class Client:
         except dns.tsig.PeerError as error:
             what, todo = _peer_error(error, server, key)
             raise XdrError(what, where=self.where, todo=todo) from None
-        except (dns.tsig.BadTime, dns.tsig.BadSignature, dns.message.UnknownTSIGKey, ValueError) as error:
+        except (dns.tsig.BadTime, dns.tsig.BadSignature, dns.message.UnknownTSIGKey) as error:
             raise XdrError(
-                f"the answer of {server} is not signed as it should be, or the key is none ({error})",
+                f"the answer of {server} is not signed as it should be ({error})",
                 where=self.where,
                 todo=f"Compare the key {key.name if key else ''} and the clocks of both hosts",
             ) from None
