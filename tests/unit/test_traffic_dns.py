@@ -229,6 +229,10 @@ def test_a_rollback_takes_no_capture_of_another_move_and_nothing_of_another_writ
     assert not call("xdr_traffic", asked(host, "reverted", "dr", item))["changed"]
     assert servers.primary.ask("www", "A") == (300, DR)
 
+    servers.primary.put("www", 300, "A", *PRIMARY)
+    call("xdr_traffic", asked(host, "reverted", "dr", item))
+    assert servers.primary.ask("www", "A") == (300, DR)
+
     servers.primary.put("www", 300, "A", "198.51.100.77")
     call("xdr_traffic", asked(host, "lowered", None, item))
     servers.primary.put("www", 300, "A", "203.0.113.1")
@@ -243,7 +247,8 @@ def test_a_resolver_is_waited_for_until_its_copy_is_too_old(host: SiteHost, call
     servers.primary.put("www", 2, "A", *DR)
     resolver = servers.resolver
     wait_until(lambda: resolver.ask("www", "A", recursive=True)[1] == DR, "the resolver holds the value of the DR site")
-    answer = call("xdr_traffic", asked(host, "switched", "primary", record(servers, resolvers=[resolver.server])))
+    arguments = asked(host, "switched", "primary", record(servers, resolvers=[resolver.server]))
+    answer = call("xdr_traffic", {**arguments, "deadline": 0.1})  # it is waited for as long as it may hold the old value
     assert resolver.ask("www", "A", recursive=True)[1] == PRIMARY
     seen = answer["results"][0]["evidence"][-1]
     assert seen["by"] == f"resolver {resolver.server}"
@@ -259,6 +264,18 @@ def test_a_secondary_that_lags_is_named_with_what_it_says(host: SiteHost, call: 
     assert answer["results"][0]["after"] == "primary"
     assert not answer["results"][0]["verified"]
     assert (host.record.run or {})["phases"]["switch_traffic"]["done"] is None
+
+
+def test_a_secondary_that_lags_with_the_ttl_is_named(host: SiteHost, call: ModuleCaller, servers: Servers) -> None:
+    behind = servers.laggard.server
+    item = record(servers, servers=[servers.primary.server, behind], propagation=0.5)
+    assert f"{behind} says 198.51.100.10 (TTL 300 s)" in call("xdr_traffic", asked(host, "lowered", None, item))["msg"]
+
+
+def test_a_resolver_is_no_authoritative_server(host: SiteHost, call: ModuleCaller, servers: Servers) -> None:
+    servers.resolver.ask("www", "A", recursive=True)
+    answer = call("xdr_traffic", asked(host, "checked", None, record(servers, servers=[servers.resolver.server])))
+    assert f"{servers.resolver.server} has no authority for shop.test" in answer["msg"]
 
 
 def test_a_resolver_that_goes_on_with_the_old_value_is_named(
