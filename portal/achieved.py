@@ -122,7 +122,7 @@ class Trace:
                 self._went(now, items)
             case "xdr_instances" | "xdr_health":
                 self._well = now
-            case "xdr_traffic" if event["status"] == "changed":
+            case "xdr_traffic" if event["status"] == "changed" and any(item.get("before") != item.get("after") for item in items):
                 self._switched = now
             case "xdr_traffic":
                 self._found = now

@@ -55,6 +55,8 @@ ACTIONS = {
         Action(
             "resolve", "resolve.yml", "Resolve a split brain: keep one side; the other's volumes are kept as recovery point split-brain."
         ),
+        Action("lower-ttl", "lower_ttl.yml", "Lower the TTL of a plan's DNS records ahead of a move."),
+        Action("restore-ttl", "restore_ttl.yml", "Put the TTL of a plan's DNS records back after a move."),
         Action("vouch", "vouch.yml", "Let a witness speak again whose record was put back from a backup or lost."),
         Action("status", "status.yml", "Read the state of a plan.", exclusive=False),
         Action("site-test", "site_test.yml", "Test the connectivity and health of every site.", exclusive=False),

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .events import Event
@@ -24,8 +24,18 @@ AWAY = ("failover.yml", "rollback.yml", "resolve.yml")  # what a failback showed
 
 
 @dataclass(frozen=True)
+class Fact:
+    """One check: what was asked, what the answer was, and when (Unix seconds)."""
+
+    by: str
+    said: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Item:
-    """``how`` it was ticked, ``at`` (Unix seconds), by which ``run`` or by whom; ``how`` of one that is open says what is missing."""
+    """``how`` it was ticked, ``at`` (Unix seconds), by which ``run`` or by whom; ``how`` of one that is open says what is missing.
+    ``facts``: each check that it was ticked by."""
 
     name: str
     done: bool
@@ -33,6 +43,7 @@ class Item:
     at: float | None = None
     run: str = ""
     by: str = ""
+    facts: tuple[Fact, ...] = ()
 
     @property
     def title(self) -> str:
@@ -41,7 +52,8 @@ class Item:
 
 @dataclass(frozen=True)
 class _Seen:
-    well: Mapping[str, bool]  # balancer, resource or volume
+    well: Mapping[str, bool]  # balancer, DNS record, resource or volume
+    facts: Mapping[str, list[Fact]]  # of each of them
     at: float
     run: str
 
@@ -70,11 +82,15 @@ class Evidence:
         match str(event.get("module")).rpartition(".")[2]:
             case "xdr_traffic":
                 well = {item["name"]: item.get("after") == "primary" and bool(item.get("verified")) for item in items}
-                self._see(TRAFFIC, run, event, well)
+                told = {item["name"]: [Fact(seen["by"], seen["said"], seen["at"]) for seen in item.get("evidence") or ()] for item in items}
+                self._see(TRAFFIC, run, event, well, told)
             case "xdr_health":
-                self._see(HEALTH, run, event, {item["name"]: item.get("resource_state") == "Validated" for item in items})
+                well = {item["name"]: item.get("resource_state") == "Validated" for item in items}
+                self._see(HEALTH, run, event, well, {item["name"]: _checks(item, event["at"]) for item in items})
             case "xdr_delta_sync" if event["step"] == "verify":
-                self._see(DATA, run, event, {item["volume"]: bool(item.get("equal")) for item in items})
+                equal = {item["volume"]: bool(item.get("equal")) for item in items}
+                told = {volume: [Fact(f"volume {volume}", "equal" if same else "not equal", event["at"])] for volume, same in equal.items()}
+                self._see(DATA, run, event, equal, told)
             case "xdr_ownership":
                 self._ended(((event.get("record") or {}).get("run") or {}).get("outcome"))
 
@@ -84,23 +100,30 @@ class Evidence:
         elif outcome == "rolled_back":  # within the failback: its last checks were those of the DR site
             self._forget()
 
-    def _see(self, name: str, run: str, event: Event, well: Mapping[str, bool]) -> None:
-        before = self._seen[name].well if name in self._seen else {}
+    def _see(self, name: str, run: str, event: Event, well: Mapping[str, bool], facts: Mapping[str, list[Fact]]) -> None:
+        before = self._seen.get(name) or _Seen({}, {}, 0.0, "")
         if well:
-            self._seen[name] = _Seen({**before, **well}, event["at"], run)
+            self._seen[name] = _Seen({**before.well, **well}, {**before.facts, **facts}, event["at"], run)
 
     def of(self, name: str) -> Item:
         seen = self._home.get(name)
         if seen is None:
             return Item(name, done=False, how="no failback that came home has shown it")
         bad = sorted(what for what, well in seen.well.items() if not well)
-        if bad:
-            return Item(name, done=False, how=f"not so: {', '.join(bad)}", at=seen.at, run=seen.run)
-        return Item(name, done=True, how=f"{_SHOWN[name]}: {', '.join(sorted(seen.well))}", at=seen.at, run=seen.run)
+        how = f"not so: {', '.join(bad)}" if bad else f"{_SHOWN[name]}: {', '.join(sorted(seen.well))}"
+        facts = tuple(fact for what in sorted(seen.facts) for fact in seen.facts[what])
+        return Item(name, done=not bad, how=how, at=seen.at, run=seen.run, facts=facts)
+
+
+def _checks(item: Mapping[str, Any], at: float) -> list[Fact]:
+    return [
+        Fact(f"{item['name']}: {check['check']}", "answered well" if check["ok"] else str(check["why"]), at)
+        for check in item.get("checks") or ()
+    ]
 
 
 _SHOWN = {
-    TRAFFIC: "a request through each balancer was answered by the primary site",
+    TRAFFIC: "each balancer and each DNS server gave the primary site's answer",
     HEALTH: "every health check was answered well",
     DATA: "read back from both disks before the hand-over",
 }
@@ -142,4 +165,4 @@ def _by_person(item: Item, note: Note) -> Item:
 
 
 def document(found: Sequence[Item]) -> list[dict[str, Any]]:
-    return [{**item.__dict__, "title": item.title} for item in found]
+    return [{**asdict(item), "facts": [asdict(fact) for fact in item.facts], "title": item.title} for item in found]

@@ -33,6 +33,8 @@ TITLES = {
     "start": "Start",
     "verify-primary": "Verify primary",
     "replicate": "Replicate now",
+    "lower-ttl": "Lower the TTL",
+    "restore-ttl": "Put the TTL back",
     "failover": "Failover",
     "resolve": "Resolve the split brain",
     "vouch": "Vouch for the witness",
@@ -44,6 +46,7 @@ PLIGHTS: Mapping[str, Callable[[View], bool]] = {
     "resolve": lambda view: bool(view.split) or (view.run is not None and view.run["action"] == "resolve"),
     "vouch": lambda view: bool(view.mute),
 }
+OF_DNS = ("lower-ttl", "restore-ttl")  # only of a plan with DNS records
 UNSEEN = "Nothing is known of the plan yet: the worker has not been able to look at it"
 FIRST = ("start", "verify-primary")  # what needs no knowledge of the plan
 
@@ -116,9 +119,15 @@ def seen(document: Mapping[str, Any] | None) -> View | None:
 
 
 def choices(plan: Plan, document: Mapping[str, Any] | None, active: Active | None, role: Role) -> list[Choice]:
-    """Every action on the plan, in the order of the page; what only a plight asks for, only in it."""
+    """Every action on the plan, in the order of the page; what only a plight or DNS records ask for, only with them."""
     now = Situation(plan, seen(document), _reads(plan, document or {}), active, role)
-    return [_choice(action, now) for action in TITLES if action not in PLIGHTS or (now.view and PLIGHTS[action](now.view))]
+    return [_choice(action, now) for action in TITLES if _has_a_place(action, now)]
+
+
+def _has_a_place(action: str, now: Situation) -> bool:
+    if action in OF_DNS:
+        return bool(now.plan["traffic"]["dns"])
+    return action not in PLIGHTS or (now.view is not None and PLIGHTS[action](now.view))
 
 
 def _reads(plan: Plan, document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -235,6 +244,10 @@ def _told(action: str, now: Situation) -> str:
             return f"Checks that {primary} can take the plan back; changes nothing."
         case "replicate":
             return _replicate(now)
+        case "lower-ttl":
+            return f"Lets resolvers keep {_records(now)} for a shorter time, so that clients follow the next move sooner."
+        case "restore-ttl":
+            return f"Lets resolvers keep {_records(now)} for as long as before a move."
         case "resolve":
             return (
                 "Stops the services of the other side, keeps its volumes as recovery point split-brain, "
@@ -244,6 +257,10 @@ def _told(action: str, now: Situation) -> str:
             return _vouch(now)
         case _:
             return _failover(now)
+
+
+def _records(now: Situation) -> str:
+    return " and ".join(dict.fromkeys(f"{record['record']} ({record['zone'].rstrip('.')})" for record in now.plan["traffic"]["dns"]))
 
 
 def _failback(now: Situation) -> str:

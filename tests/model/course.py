@@ -158,7 +158,7 @@ class Course:
             missing = "move_missing" in str(task.get("when", ""))
             if missing or _holds(task.get("when", True), variables):
                 self._add(task, "unless_up" if missing else "fail")
-        elif task.get("xdr.failback.xdr_traffic", {}).get("state") == "switched":
+        elif task.get("xdr.failback.xdr_traffic", {}).get("state") in ("switched", "reverted"):
             self._add(task, "traffic", ((render(task["xdr.failback.xdr_traffic"]["to"], variables), ("", "")),))
         elif _kind(task) and (asks := tuple(self._asks(task, variables))):
             self._add(task, "ask", asks)

@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE)
 """Each playbook over the real lab with plain ansible-playbook: check mode, converge, idempotence, verify.
 
-The scenarios are the chapters of one story, each begins where the one before it ended.
+The scenarios are the chapters of one story, each begins where the one before it ended. The plan has a DNS record, in a real BIND 9.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from portal import PROJECT
 from portal.lab.lab import Lab
-from tests.support import hooked
+from tests.support import bind, hooked
 from tests.support.labs import built
 from tests.support.playing import ANSIBLE_PLAYBOOK, ENVIRONMENT, argv, changes, play
 from tests.support.processes import wait_until
@@ -31,6 +32,21 @@ STORY = [
     "planned_failover",
 ]
 HOOKS = {"failback": hooked.FAILBACK, "planned_failover": hooked.FAILOVER}  # what the plan's scripts note, once each
+PRIMARY, DR = ["192.0.2.10"], ["198.51.100.10"]
+# TTL and values of www after each scenario; the first one makes it
+WWW = {
+    **dict.fromkeys(("start", "reprotect", "replicate"), (2, PRIMARY)),
+    "failover": (2, DR),
+    **dict.fromkeys(("reverse_replication", "verify_primary"), (1, DR)),
+    "rollback": (2, DR),  # as it was before the reversal
+    "failback": (1, PRIMARY),
+    "planned_failover": (2, DR),  # after the reprotect had put the TTL back
+}
+RECORD = """
+  dns:
+    - {{name: www, zone: {zone}, record: www, values: {{primary: {primary}, dr: {dr}}}, ttl: 2, lowered_ttl: 1s,
+       servers: ["{server}"], resolvers: ["{resolver}"], key: xdr-failback}}
+"""
 UNCHANGED = ("replicate", "verify_primary")  # nobody writes here, so a cycle finds nothing to do
 
 
@@ -38,6 +54,22 @@ UNCHANGED = ("replicate", "verify_primary")  # nobody writes here, so a cycle fi
 def lab() -> Iterator[Lab]:
     with built("scenes") as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def dns(lab: Lab) -> Iterator[bind.Named]:
+    """The servers of the record that is added to the lab's plan; the witness, which changes it, gets the key."""
+    with bind.primary() as primary, bind.resolver(primary.port) as resolver:
+        plan = lab.inventory / "plans" / "webshop.yml"
+        servers = {"server": primary.server, "resolver": resolver.server}
+        plan.write_text(plan.read_text().rstrip() + RECORD.format(zone=bind.ZONE, primary=PRIMARY, dr=DR, **servers))
+        state = lab.site_dir("witness") / "state"
+        key = state / "tsig" / "xdr-failback.key"
+        key.parent.mkdir(mode=0o700)
+        shutil.copy2(primary.key_file(), key)
+        for path in (key.parent, key):
+            shutil.chown(path, state.stat().st_uid, state.stat().st_gid)
+        yield primary
 
 
 def prepare(lab: Lab, scenario: str) -> None:
@@ -48,6 +80,7 @@ def prepare(lab: Lab, scenario: str) -> None:
     elif scenario == "rollback":
         break_off_failback(lab)
     elif scenario == "failback":
+        assert changes(play(lab, PROJECT / "playbooks" / "lower_ttl.yml")) == 1
         EXTRA["failback"] = ["-e", f"xdr_answers={hooked.hook_up(lab)}"]
     elif scenario == "planned_failover":
         play(lab, HERE / "reprotect" / "converge.yml")
@@ -74,7 +107,7 @@ def state_of(lab: Lab) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("scenario", STORY)
-def test_scenario(lab: Lab, scenario: str) -> None:
+def test_scenario(lab: Lab, dns: bind.Named, scenario: str) -> None:
     converge = HERE / scenario / "converge.yml"
     prepare(lab, scenario)
     extra = EXTRA.get(scenario, [])
@@ -92,6 +125,7 @@ def test_scenario(lab: Lab, scenario: str) -> None:
         found = hooked.noted(lab)
         for site, wanted in HOOKS[scenario].items():
             assert [line[: len(start)] for line, start in zip(found[site], wanted, strict=True)] == wanted
+    assert dns.ask("www", "A") == WWW[scenario]
 
 
 def test_every_scenario_has_its_turn() -> None:

@@ -39,6 +39,17 @@ def of(document: dict[str, Any] | None, role: Role = Role.dr_admin, active: Acti
     return {choice.action: choice for choice in choices.choices(plan(), document, active, role)}
 
 
+@pytest.mark.parametrize("name", MAY)
+def test_the_ttl_is_for_plans_with_dns_records(name: str) -> None:
+    assert not set(choices.OF_DNS) & set(of(MAY[name][0]))
+    record = {"name": "www", "record": "www", "zone": "shop.example.", "host": plan()["witness"]}
+    with_dns = {**plan(), "traffic": {"load_balancers": [], "dns": [record]}}
+    found = {choice.action: choice for choice in choices.choices(with_dns, MAY[name][0], None, Role.operator)}
+    settled = {"active", "failed over", "reversing", "behind", "lag unknown", "ready", "home", "unprotected"}
+    assert {action for action in choices.OF_DNS if not found[action].refused} == (set(choices.OF_DNS) if name in settled else set())
+    assert "www (shop.example)" in found["lower-ttl"].told
+
+
 def run(action: str = "failback", **values: Any) -> Run:
     return Run("r1", "webshop", action, status="running", requested_by="otto", **values)
 

@@ -444,6 +444,25 @@ def test_an_incident_from_the_plan_to_its_report(portal: Portal) -> None:
     assert (document["incident"], document["state"]) == (run.id, "open")
 
 
+def test_a_report_shows_each_check_with_its_answer_and_time(portal: Portal) -> None:
+    first, home = portal.halts(), portal.request("failback")
+    fact = {"by": "resolver 192.0.2.54", "said": f"www.shop.example A: 192.0.2.1 {HOSTILE}", "at": time.time()}
+    moved = {"name": "www", "before": "dr", "after": "primary", "verified": True, "evidence": [fact]}
+    over = {"record": {"run": {"outcome": "ok"}}}
+    switch = [
+        result("edge1", "switch_traffic", "Move the traffic", module="xdr.failback.xdr_traffic", results=[moved]),
+        result("edge1", "switch_traffic", "Record that the plan has moved", module="xdr.failback.xdr_ownership", **over),
+    ]
+    *before, last = failback()
+    for batch in [*before, switch, last]:
+        portal.tell(home, timed(batch))
+    portal.finish(home, changed=20, state="FAILED_BACK")
+    page = text(portal, f"/plans/webshop/incidents/{first.id}")
+    assert "each balancer and each DNS server gave the primary site&#39;s answer: www" in page
+    assert "resolver 192.0.2.54: www.shop.example A: 192.0.2.1 &lt;script&gt;" in page
+    assert HOSTILE not in page
+
+
 def test_a_note_in_a_report(portal: Portal) -> None:
     run, client = portal.halts(), portal.client()
     where = f"/plans/webshop/incidents/{run.id}"

@@ -19,6 +19,7 @@ PLAN: dict[str, Any] = {
     "witness": "wit",
     "replication": {"ready_below": 1000},
     "failback": {"on_failed_health": "rollback"},
+    "traffic": {"load_balancers": [], "dns": []},
     "start_order": [{"name": "db", "resources": [{"name": "orders-db", "volumes": [{"name": "orders"}]}]}],
 }
 HOST = {"primary": "fra", "dr": "ams", "witness": "wit"}

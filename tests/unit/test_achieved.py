@@ -49,8 +49,8 @@ class Telling:
     def well(self, after: float = 1.0) -> Telling:
         return self.result(after, "xdr_health", "health_checks", "ok")
 
-    def switch(self, after: float = 0.5, status: str = "changed") -> Telling:
-        return self.result(after, "xdr_traffic", "switch_traffic", status)
+    def switch(self, after: float = 0.5, status: str = "changed", before: str = "dr") -> Telling:
+        return self.result(after, "xdr_traffic", "switch_traffic", status, results=[{"before": before, "after": "primary"}])
 
     def promote(self, *read_started: float) -> Telling:
         return self.result(1, "xdr_replication", "hand_over", results=[{"read_started": at, "complete": True} for at in read_started])
@@ -102,6 +102,12 @@ CASES = {
         Telling().launch().stop().launch(after=9).well().switch(status="ok").ownership("ok"),
         11.5,
         SWITCHED,
+        None,
+    ),
+    "only a TTL was put back": (
+        Telling().launch("rollback.yml").stop().well(3).switch(2, before="primary").ownership("rolled_back"),
+        4.0,
+        "",
         None,
     ),
     "without a balancer": (Telling().launch().stop().well(3).ownership("ok"), 4.0, "", None),

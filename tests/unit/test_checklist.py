@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from portal.checklist import DATA, DOCUMENTED, HEALTH, ITEMS, PROTECTION, TRAFFIC, Evidence, Item, items
+from portal.checklist import DATA, DOCUMENTED, HEALTH, ITEMS, PROTECTION, TRAFFIC, Evidence, Fact, Item, items
 from portal.events import Event
 from portal.incident import Incident
 from portal.store.notes import Note
 from portal.store.runs import Run
 
+CHECK = {"check": "tcp 5432", "ok": True, "why": "", "seconds": 0.1, "tries": 1}
 SHOWN = {TRAFFIC, HEALTH, DATA}
 
 
@@ -25,8 +26,9 @@ def launch(playbook: str = "failback.yml", *, check: bool = False) -> Event:
     return {"kind": "started", "playbook": playbook, "check": check}
 
 
-def traffic(after: str = "primary", *, verified: bool = True) -> Event:
-    return result("xdr_traffic", "switch_traffic", results=[{"name": "front", "after": after, "verified": verified}])
+def traffic(after: str = "primary", *, verified: bool = True, name: str = "front", evidence: list[dict[str, Any]] | None = None) -> Event:
+    item = {"name": name, "after": after, "verified": verified, "evidence": evidence or []}
+    return result("xdr_traffic", "switch_traffic", results=[item])
 
 
 def health(*names: str, state: str = "Validated") -> Event:
@@ -99,6 +101,25 @@ def test_protection_and_a_note() -> None:
     assert (told[PROTECTION].done, told[PROTECTION].at, told[DOCUMENTED].by) == (True, 9.0, "ann")
     assert not found(HOME)[PROTECTION].done
     assert not found(HOME)[DOCUMENTED].done
+
+
+def test_each_check_is_told_with_its_answer_and_its_time() -> None:
+    resolver = {"by": "resolver 192.0.2.54", "said": "www.shop.example A: 192.0.2.1 (TTL 30 s)", "at": 7.5}
+    proxy = {"by": "GET http://192.0.2.80/", "said": "X-Site: frankfurt", "at": 7.25}
+    checked = result("xdr_health", "health_checks", results=[{"name": "db", "resource_state": "Validated", "checks": [CHECK]}])
+    moved = [traffic(evidence=[proxy]), traffic(name="www", evidence=[resolver])]
+    told = found([launch(), verified(), checked, *moved, ends("ok")])
+    assert told[TRAFFIC].facts == (Fact(**proxy), Fact(**resolver))
+    assert told[TRAFFIC].how == "each balancer and each DNS server gave the primary site's answer: front, www"
+    assert told[HEALTH].facts == (Fact("db: tcp 5432", "answered well", 2.0),)
+    assert told[DATA].facts == (Fact("volume orders", "equal", 1.0),)
+
+
+def test_a_record_that_a_resolver_does_not_have_yet_leaves_the_item_open() -> None:
+    late = traffic(name="www", verified=False, evidence=[{"by": "resolver 192.0.2.54", "said": "no answer", "at": 7.5}])
+    told = found([launch(), verified(), health("db"), traffic(), late, ends("ok")])
+    assert (told[TRAFFIC].done, told[TRAFFIC].how) == (False, "not so: www")
+    assert [fact.said for fact in told[TRAFFIC].facts] == ["no answer"]
 
 
 def test_a_person_ticks_what_no_run_has_shown() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils import order
 from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Inventory, load_environment
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import schema_text
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import SourceError
@@ -129,6 +130,18 @@ def hooked_group(fields: str, moment: str = "pre_failback") -> tuple[str, str]:
 
 TWO_KINDS = "expected exactly one of script, playbook, pause; found script and pause"
 
+RECORD = "name: www, zone: shop.example, record: www, values: {primary: [192.0.2.1], dr: [192.0.2.2]}"
+SERVED = "servers: [192.0.2.53], resolvers: ['192.0.2.54:5353'], key: xdr"
+
+
+def dns(fields: str = RECORD, served: str = SERVED) -> tuple[str, str]:
+    return "plan: shop", f"plan: shop\ntraffic: {{dns: [{{{fields}, {served}}}]}}"
+
+
+def recorded(old: str, new: str) -> tuple[str, str]:
+    return dns(RECORD.replace(old, new))
+
+
 LEASED_SERVICE = PLAN, PLAN.replace(*leased("ttl: 2m")).replace(*instance("driver: systemd, unit: web.service"))
 TOO_SHORT = (
     "at least 92s: loop_wait (10s) + 2 x retry_timeout (10s) + the longest stop_timeout (60s, of orders-db) + 2s to kill what is left"
@@ -209,6 +222,34 @@ CASES = {
     "a hook on a host of the other site": (hooked("name: a, script: a.sh, host: fra1"), 2, "host", "no host of the plan at its dr site"),
     "a group's hook at the other site": (hooked_group("name: a, script: a.sh, site: primary"), 16, "site", "expected 'dr', where"),
     "a hook's name twice": (hooked_group("name: a, pause: b}, {name: a, pause: c"), 16, "name", "hook 'a' is in this plan already"),
+    "a record outside its zone": (recorded("record: www", "record: www.other."), 2, "traffic.dns[www]", "www.other. is outside the zone"),
+    "a zone that is none": (recorded("shop.example", "shop..example"), 2, "dns[www].zone", "a domain name such as shop.example"),
+    "an address of the other family": (recorded("192.0.2.1]", "2001:db8::1]"), 2, "dns[www]", "values.primary: expected an IPv4 address"),
+    "a name for an address": (recorded("192.0.2.2]", "fra.example]"), 2, "dns[www]", "values.dr: expected an IPv4 address in a record"),
+    "a type that is none": (recorded("record: www", "record: www, type: TXT"), 2, "dns[www].type", "'A', 'AAAA' or 'CNAME'"),
+    "a CNAME with two values": (
+        recorded("values: {primary: [192.0.2.1], dr: [192.0.2.2]}", "type: CNAME, values: {primary: [a.b, c.d], dr: [e.f]}"),
+        *(2, "dns[www]", "a CNAME has one value"),
+    ),
+    "a CNAME of the zone itself": (
+        recorded("www, values: {primary: [192.0.2.1], dr: [192.0.2.2]}", "'@', type: CNAME, values: {primary: [a.b], dr: [e.f]}"),
+        *(2, "dns[www]", "cannot be a CNAME"),
+    ),
+    "a record with the same values": (recorded("192.0.2.2", "192.0.2.1"), 2, "dns[www]", "the values of both sites are the same"),
+    "a lowered TTL above the other": (recorded("record: www", "record: www, ttl: 10"), 2, "dns[www]", "lowered_ttl (30s) is more than ttl"),
+    "a TTL that is none": (recorded("record: www", "record: www, ttl: long"), 2, "dns[www].ttl", "such as 30s, 5m"),
+    "a TTL of nothing": (recorded("record: www", "record: www, lowered_ttl: 0"), 2, "dns[www].lowered_ttl", "expected 1s to 7d"),
+    "no DNS server": (dns(served="servers: [], resolvers: [192.0.2.54], key: xdr"), 2, "dns[www].servers", "at least 1 item"),
+    "no resolver": (dns(served="servers: [192.0.2.53], key: xdr"), 2, "dns[www].resolvers", "is missing; expected: The addresses of"),
+    "a server's name": (dns(served=SERVED.replace("192.0.2.53", "ns1.shop.example")), 2, "servers[0]", "address such as 192.0.2.1"),
+    "a server's port that is none": (dns(served=SERVED.replace("5353", "99999")), 2, "resolvers[0]", "address such as 192.0.2.1"),
+    "a key that is a path": (dns(served=SERVED.replace("key: xdr", "key: ../xdr")), 2, "dns[www].key", "the key's name as tsig-keygen"),
+    "no key": (dns(served=SERVED.replace(", key: xdr", "")), 2, "dns[www].key", "is missing; expected: The name of the TSIG key"),
+    "a record of no host": (recorded("record: www", "record: www, host: ns9"), 2, "dns[www].host", "the inventory has no host 'ns9'"),
+    "a record and a balancer of one name": (
+        ("plan: shop", BALANCER.replace("dr: [a]", "dr: [b]").replace("name: f", "name: www")[:-1] + f", dns: [{{{RECORD}, {SERVED}}}]}}"),
+        *(2, "name", "load balancer or DNS record 'www' is in this plan already"),
+    ),
     "a tag": (("priority: 2", "priority: !!python/object:os.system 2"), 15, "", "tags are not accepted"),
 }  # fmt: skip
 
@@ -335,6 +376,30 @@ def test_hooks_are_compiled_in_their_order_with_what_was_left_out(tmp_path: Path
     assert [(one["timeout"], one["deadline"], one["args"], one["repeatable"]) for one in found][::2] == [
         (60, 300, [], False),
         (60, 600, ["a b"], True),
+    ]
+
+
+def test_what_a_plan_says_of_dns(tmp_path: Path) -> None:
+    fields = RECORD.replace("shop.example", "Shop.Example").replace("192.0.2.1]", "192.0.2.9, 192.0.2.1]") + ", ttl: 600, lowered_ttl: 1m"
+    plan = load_environment(write(tmp_path, PLAN.replace(*dns(fields))), INVENTORY).plans["shop"]
+    [record] = plan["traffic"]["dns"]
+    assert (record["zone"], record["host"], record["ttl"], record["lowered_ttl"]) == ("shop.example.", "wit1", 600, 60)
+    assert record["values"] == {"primary": ["192.0.2.1", "192.0.2.9"], "dr": ["192.0.2.2"]}
+    host = {"xdr_state_dir": "/srv/xdr", "inventory_hostname": "wit1"}
+    [item] = order.dns_for(plan, "wit1", host)
+    assert item["key_file"] == "/srv/xdr/tsig/xdr.key"
+    assert "host" not in item
+    assert order.dns_for(plan, "wit1", {**host, "xdr_tsig_dir": "/etc/xdr"})[0]["key_file"] == "/etc/xdr/xdr.key"
+    assert order.dns_for(plan, "fra1", host) == []
+
+
+def test_a_record_belongs_to_one_plan(tmp_path: Path) -> None:
+    other = (
+        PLAN.replace(*recorded("name: www", "name: web")).replace("plan: shop", "plan: other").replace("orders", "o").replace("web}", "w}")
+    )
+    found = wrong(write(tmp_path, PLAN.replace(*dns()), other))
+    assert [text for _, _, field, text in found if field.endswith("record")] == [
+        f"record www.shop.example. A belongs to {tmp_path}/plans/p0.yml:2 already"
     ]
 
 

@@ -39,6 +39,8 @@ ALLOWED = {
     "rollback": {"stopped", "released", "offered", "accepted", "decided"},
     "reprotect": {"home"},
     "failover": {"active"},  # with the primary up: a planned move
+    "lower_ttl": {"active", "failed_over", "reversing", "home"},
+    "restore_ttl": {"active", "failed_over", "reversing", "home"},
 }
 NOTHING_TO_DO = {
     "reverse_replication": {"reversing"},
@@ -60,17 +62,28 @@ def chapter(name: str) -> World:
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_each_action_in_each_chapter_of_the_story(action: str, name: str) -> None:
     world = chapter(name)
+    plan = {**PLAN, "traffic": {"load_balancers": [], "dns": [{"name": "www", "host": "wit"}]}}
     if name in ALLOWED[action]:
-        assert decision(action, world).proceed
+        assert decision(action, world, plan).proceed
     elif name in NOTHING_TO_DO.get(action, ()):
-        told = decision(action, world)
+        told = decision(action, world, plan)
         assert not told.proceed
         assert told.reason
     else:
         with pytest.raises(XdrError) as refusal:
-            decision(action, world)
+            decision(action, world, plan)
         assert refusal.value.code == ("gate_refused" if (action, name) in REFUSED_BY_GATE else "wrong_state")
         assert refusal.value.todo
+
+
+@pytest.mark.parametrize("action", ["lower_ttl", "restore_ttl"])
+def test_a_ttl_needs_a_record_and_its_host_but_no_site(action: str) -> None:
+    world = World().failed_over()
+    world.dead = {"primary"}
+    assert decision(action, world).reason == "the plan has no DNS records (traffic.dns)"
+    assert decision(action, world, {**PLAN, "traffic": {"load_balancers": [], "dns": [{"name": "www", "host": "wit"}]}}).proceed
+    with pytest.raises(XdrError, match="fra does not answer"):
+        decision(action, world, {**PLAN, "traffic": {"load_balancers": [], "dns": [{"name": "www", "host": "fra"}]}})
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ ONLY_IN = {
     "argon2": {"portal/store/accounts.py"},
     "blake3": {"portal/bench/limits.py"},  # guarded
     "dbos": {"portal/worker/queue.py"},
+    "dns": {f"{PLUGINS}/module_utils/traffic/dns_client.py"},  # guarded: only a host that changes DNS records needs it
     "nbd": {f"{PLUGINS}/module_utils/delta/trackers/qemu/dirty.py"},  # guarded: only the tracker qemu_bitmap needs it
     "uvicorn": {"portal/web/server.py"},
     "paramiko": {f"{PLUGINS}/module_utils/login.py"},  # guarded: only the controller's own leg of xdr_connectivity needs it

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,11 @@ def answered_by(proxy: RunningHAProxy) -> str:
 def test_there_and_back_and_twice(host: SiteHost, call: ModuleCaller, proxy: RunningHAProxy) -> None:
     assert status(host, call, proxy) == "dr"
     home = call("xdr_traffic", switched(host, "primary", balancer(proxy)))
-    assert home["results"] == [{"name": "front", "before": "dr", "after": "primary", "changed": True, "verified": True, "why": ""}]
+    [result] = home["results"]
+    [seen] = result.pop("evidence")
+    assert result == {"name": "front", "before": "dr", "after": "primary", "changed": True, "verified": True, "remark": "", "why": ""}
+    assert (seen["by"], seen["said"]) == (f"GET http://127.0.0.1:{proxy.port}/", "X-XDR-Site: frankfurt")
+    assert seen["at"] <= time.time()
     assert home["diff"]["before"] == "front/ams-1: ready\nfront/fra-1: maint\nfront/fra-2: maint\n"
     assert home["diff"]["after"] == "front/ams-1: maint\nfront/fra-1: ready\nfront/fra-2: ready\n"
     assert {answered_by(proxy) for _ in range(6)} == {"X-XDR-Site: frankfurt"}
@@ -154,6 +159,14 @@ def test_a_socket_that_may_only_look(host: SiteHost, call: ModuleCaller, proxy: 
     answer = call("xdr_traffic", switched(host, "primary", balancer(proxy, socket=str(proxy.reader_socket))))
     assert "Give its stats socket 'level admin'" in answer["msg"]
     assert not answer["changed"]
+
+
+def test_the_write_access_is_tried_and_nothing_is_switched(host: SiteHost, call: ModuleCaller, proxy: RunningHAProxy) -> None:
+    answer = call("xdr_traffic", host.arguments(state="checked", load_balancers=[balancer(proxy)]))
+    assert (answer["changed"], answer["results"][0]["before"], answer["results"][0]["remark"]) == (False, "dr", "")
+    refused = call("xdr_traffic", host.arguments(state="checked", load_balancers=[balancer(proxy, socket=str(proxy.reader_socket))]))
+    assert "Give its stats socket 'level admin'" in refused["msg"]
+    assert status(host, call, proxy) == "dr"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ class FilterModule:
             "health_for": order.health_for,
             "ports_for": order.ports_for,
             "load_balancers_for": order.load_balancers_for,
+            "dns_for": order.dns_for,
             "capacity_for": order.capacity_for,
             "hook_environment": order.hook_environment,
             "bandwidth_hours": lambda plan: bandwidth.hours_in_utc(plan["replication"]),

@@ -77,7 +77,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
                 "primary": plan["sites"]["primary"]["hosts"],
                 "dr": plan["sites"]["dr"]["hosts"],
                 "witness": [plan["witness"]],
-                "balancers": [balancer["host"] for balancer in plan["traffic"]["load_balancers"]],
+                "balancers": [each["host"] for each in plan["traffic"]["load_balancers"] + plan["traffic"]["dns"]],
             }
             self.inventory.add_group(plan["group"])
             for part, hosts in parts.items():

@@ -31,6 +31,8 @@ options:
       - reprotect
       - failover
       - resolve
+      - lower_ttl
+      - restore_ttl
       - recover
   plan:
     description: Name of the plan.

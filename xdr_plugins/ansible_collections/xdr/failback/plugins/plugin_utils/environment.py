@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.xdr.failback.plugins.module_utils import lease
+from ansible_collections.xdr.failback.plugins.module_utils import dns_names, lease
 from ansible_collections.xdr.failback.plugins.plugin_utils import hooks, order, recurrence
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import (
     EnvironmentFile,
@@ -131,6 +131,9 @@ def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inv
             if server in balancer.servers.primary:
                 at = ("traffic", "load_balancers", index, "servers", "dr", number)
                 yield source.problem(at, f"server {server!r} is one of the primary site already; expected one of the DR site alone")
+    for index, record in enumerate(plan.traffic.dns):
+        if record.host is not None and record.host not in inventory.hosts:
+            yield source.problem(("traffic", "dns", index, "host"), f"the inventory has no host {record.host!r}")
 
 
 def _hosts(plan: Plan, environment: EnvironmentFile, inventory: Inventory) -> dict[str, list[str]]:
@@ -160,7 +163,8 @@ def _order_problems(source: Source, plan: Plan) -> Iterator[Problem]:
     volumes = [((*field, "volumes", n, "name"), v.name) for field, resource in _resources(plan) for n, v in enumerate(resource.volumes)]
     yield from _twice(source, "volume", volumes)
     balancers = [(("traffic", "load_balancers", n, "name"), b.name) for n, b in enumerate(plan.traffic.load_balancers)]
-    yield from _twice(source, "load balancer", balancers)
+    records = [(("traffic", "dns", n, "name"), record.name) for n, record in enumerate(plan.traffic.dns)]
+    yield from _twice(source, "load balancer or DNS record", balancers + records)
 
 
 def _lease_problems(source: Source, plan: Plan) -> Iterator[Problem]:
@@ -261,6 +265,9 @@ def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...],
     for index, balancer in enumerate(plan.traffic.load_balancers):
         at = ("traffic", "load_balancers", index, "backend")
         yield at, ("backend", balancer.host, balancer.backend), f"backend {balancer.backend!r} on {balancer.host}"
+    for index, record in enumerate(plan.traffic.dns):
+        name = dns_names.absolute(record.record, record.zone)
+        yield ("traffic", "dns", index, "record"), ("dns", name, record.type), f"record {name} {record.type}"
 
 
 def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: dict[str, list[str]]) -> dict[str, Any]:
@@ -268,6 +275,8 @@ def _compiled(source: Source, plan: Plan, environment: EnvironmentFile, sites: d
     roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
     document["maintenance"]["start"] = document["failback"].pop("start")  # neither is a part of the plan's hash
     document["replication"] |= _bandwidth(document["replication"]["bandwidth_limit"])
+    for record in document["traffic"]["dns"]:
+        record["host"] = record["host"] or environment.witness
     for group in document["groups"]:
         del group["hooks"]  # they are with the plan's own
         for resource in group["resources"]:

@@ -95,6 +95,8 @@ def needed(action: str, plan: Plan, view: View) -> set[str]:
         return {plan["witness"], *hosts["dr"]}
     if action == "vouch":
         return {plan["witness"]}
+    if action in ("lower_ttl", "restore_ttl"):
+        return {plan["witness"], *(record["host"] for record in plan["traffic"]["dns"])}
     if action == "start" and view.owner:
         return {plan["witness"], *hosts[view.owner]}
     return {plan["witness"], *hosts["primary"], *hosts["dr"]}
@@ -429,6 +431,14 @@ def _attested(plan: Plan, dead: list[str], options: Options) -> None:
         )
 
 
+def _ttl(plan: Plan, view: View, options: Options) -> tuple[bool, str]:
+    if not plan["traffic"]["dns"]:
+        return False, "the plan has no DNS records (traffic.dns)"
+    if view.owner and view.state not in MOVING and not _unfinished_move(view):
+        return True, ""
+    raise _wrong("a change of the TTL", view, "Finish or roll back the run that has not ended; xdr status names it")
+
+
 RULES: Mapping[str, Callable[[Plan, View, Options], tuple[bool, str]]] = {
     "status": _status,
     "verify_primary": _verify_primary,
@@ -441,4 +451,6 @@ RULES: Mapping[str, Callable[[Plan, View, Options], tuple[bool, str]]] = {
     "reprotect": _reprotect,
     "failover": _failover,
     "resolve": resolution.rule,
+    "lower_ttl": _ttl,
+    "restore_ttl": _ttl,
 }

@@ -96,6 +96,17 @@ def _balancer(balancer: Mapping[str, Any], variables: Variables) -> dict[str, An
     return item
 
 
+def dns_for(plan: Compiled, host: str, variables: Variables) -> list[dict[str, Any]]:
+    """Items for xdr_traffic: the DNS records that this host changes, each with the file of its key in the host's xdr_tsig_dir."""
+    return [_dns(record, variables) for record in plan["traffic"].get("dns", []) if record["host"] == host]
+
+
+def _dns(record: Mapping[str, Any], variables: Variables) -> dict[str, Any]:
+    folder = PurePosixPath(variables.get("xdr_tsig_dir") or PurePosixPath(_variable(variables, "xdr_state_dir")) / "tsig")
+    item = {key: value for key, value in record.items() if key != "host"}
+    return {**item, "key_file": str(folder / f"{record['key']}.key")}
+
+
 def _base(variables: Variables) -> str:
     address = str(_variable(variables, "xdr_balancer_address"))
     host = f"[{address}]" if ":" in address else address

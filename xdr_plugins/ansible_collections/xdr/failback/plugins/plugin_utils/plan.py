@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from ansible_collections.xdr.failback.plugins.module_utils import lease
+from ansible_collections.xdr.failback.plugins.module_utils import dns_names, lease
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils import bandwidth, recurrence, units
 from ansible_collections.xdr.failback.plugins.plugin_utils.order import PLACEHOLDERS
@@ -49,6 +49,7 @@ HOOK_FIELDS = {  # kind of a hook → what else it may have
     "playbook": ("timeout", "on_failure", "repeatable"),
     "pause": ("deadline", "on_deadline"),
 }
+KEY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 RESERVED_ENDINGS = ("primary", "dr", "witness", "balancers")
 
 
@@ -132,6 +133,16 @@ def _unit(read: Callable[[object], int], pattern: str, low: int, high: int, limi
     return BeforeValidator(check), WithJsonSchema({"type": "string", "pattern": pattern})
 
 
+def _seconds_too(value: object) -> object:
+    """A TTL may be written as in a zone file, too: 300."""
+    return f"{value}s" if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _dns_server(text: str) -> str:
+    dns_names.server(text)
+    return text
+
+
 def _rate_or_none(value: object) -> int | None:
     return None if value == "none" else units.rate(value)
 
@@ -166,6 +177,10 @@ if TYPE_CHECKING:
     RecurrenceRule = str
     WindowTime = int
     SocketPath = str
+    Ttl = int
+    DnsZone = str
+    DnsServer = str
+    KeyName = str
     Target = int
     Argv = list[str]
     CommandLine = list[str]
@@ -209,6 +224,11 @@ else:
     RecurrenceRule = Annotated[str, AfterValidator(recurrence.rule)]
     WindowTime = Annotated[int, *_unit(units.duration, units.DURATION_PATTERN, 60, 604_800, "1m to 7d")]
     SocketPath = VolumePath
+    _ttl = _unit(units.duration, units.DURATION_PATTERN, 1, 604_800, "1s to 7d")[0]
+    Ttl = Annotated[int, _ttl, BeforeValidator(_seconds_too), WithJsonSchema({"type": ["string", "integer"]})]
+    DnsZone = Annotated[str, AfterValidator(dns_names.domain)]
+    DnsServer = Annotated[str, AfterValidator(_dns_server)]
+    KeyName = Annotated[str, AfterValidator(_text(KEY_NAME, "the key's name as tsig-keygen takes it, such as xdr-failback"))]
     Argv = Annotated[list[str], Field(min_length=1)]
     CommandLine = Annotated[Argv, BeforeValidator(_split), WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})]
     QuiesceArgv = Annotated[list[Annotated[str, AfterValidator(_argument)]], Field(min_length=1)]
@@ -591,10 +611,74 @@ class LoadBalancer(Model):
     verify: Verify | None = Field(default=None, description="How to see through the balancer which site answers")
 
 
+class RecordValues(Model):
+    """The record's values at each site: addresses, or one name for a CNAME."""
+
+    primary: list[str] = Field(min_length=1, description="What the record says when clients are to go to the primary site")
+    dr: list[str] = Field(min_length=1, description="What the record says when clients are to go to the DR site")
+
+
+def _record_values(values: list[str], kind: str, field: str) -> list[str]:
+    try:
+        return sorted({dns_names.value(value, kind) for value in values})
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+
+
+class DnsRecord(Model):
+    """A record that is changed by signed updates (RFC 2136, TSIG)."""
+
+    name: Name = Field(description="A name, unique in the plan's traffic")
+    zone: DnsZone = Field(description="The zone that is updated, such as shop.example")
+    record: str = Field(description="The name in the zone, such as www; @ for the zone itself, or a whole name with a dot at its end")
+    type: Literal["A", "AAAA", "CNAME"] = Field(default="A", description="The type of the record, A when left out")
+    values: RecordValues = Field(description="Its values at each site")
+    ttl: Ttl = Field(default=300, description="How long resolvers may keep it, but for the time around a move, such as 5m (the default)")
+    lowered_ttl: Ttl = Field(
+        default=30,
+        description="The same around a failback, such as 30s (the default): reverse replication and xdr run lower-ttl lower it, "
+        "reprotect puts it back",
+    )
+    require_lowered_ttl: bool = Field(
+        default=False, description="Refuse a failback while resolvers may keep the record for longer than lowered_ttl; else it is only told"
+    )
+    servers: list[DnsServer] = Field(
+        min_length=1,
+        description="All authoritative servers of the zone, such as 192.0.2.53 or 192.0.2.53:5353; the first takes the updates",
+    )
+    resolvers: list[DnsServer] = Field(
+        min_length=1,
+        description="The addresses of resolvers that clients use: each must have the new values before the traffic counts as moved",
+    )
+    key: KeyName = Field(description="The name of the TSIG key, whose file is <key>.key in the folder xdr_tsig_dir of the host")
+    host: str | None = Field(
+        default=None, description="The inventory host that sends the updates and holds the key; the witness when left out"
+    )
+    propagation: Timeout = Field(
+        default=60, description="Within which all authoritative servers must have an update, such as 60s (the default)"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> DnsRecord:
+        name = dns_names.absolute(self.record, self.zone)
+        for site in ("primary", "dr"):
+            setattr(self.values, site, _record_values(getattr(self.values, site), self.type, f"values.{site}"))
+        if self.type == "CNAME" and (len(self.values.primary) > 1 or len(self.values.dr) > 1):
+            raise ValueError("a CNAME has one value; expected one name for each site")
+        if self.type == "CNAME" and (name == self.zone or name in (*self.values.primary, *self.values.dr)):
+            raise ValueError(f"{name} cannot be a CNAME: it is the zone itself, or its own value; expected another record or type")
+        if self.values.primary == self.values.dr:
+            raise ValueError("the values of both sites are the same; expected others for each site")
+        if self.lowered_ttl > self.ttl:
+            raise ValueError(f"lowered_ttl ({self.lowered_ttl}s) is more than ttl ({self.ttl}s); expected at most ttl")
+        return self
+
+
 class Traffic(Model):
     """What leads clients to a site."""
 
     load_balancers: list[LoadBalancer] = Field(default=[], description="The balancers in front of the plan")
+    dns: list[DnsRecord] = Field(default=[], description="The DNS records that lead to the plan")
 
 
 class RecurringWindow(Model):

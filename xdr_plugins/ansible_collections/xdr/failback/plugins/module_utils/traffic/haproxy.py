@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from ..errors import NotReached, XdrError
 from ..waiting import Deadline
-from .interface import Gate, Switch
+from .interface import OTHER, Gate, Occasion, Seen, Switch
 
-OTHER = {"primary": "dr", "dr": "primary"}
 ANSWERS_WITHIN = 5.0  # seconds, for one command or one request
 MAINT, DRAIN = 0x01 | 0x02 | 0x20 | 0x40, 0x08 | 0x10  # srv_admin_state: forced, inherited, by resolution, by name
 UP = "2"  # srv_op_state
@@ -29,7 +28,7 @@ UP = "2"  # srv_op_state
 class HAProxy:
     """The traffic driver ``haproxy``. After a restart HAProxy has the states of its configuration again, unless it loads a state file."""
 
-    def __init__(self, item: Mapping[str, Any]) -> None:
+    def __init__(self, item: Mapping[str, Any], occasion: Occasion | None = None) -> None:
         self._name, self._socket, self._backend = str(item["name"]), str(item["socket"]), str(item["backend"])
         self._servers: dict[str, list[str]] = {side: list(item["servers"][side]) for side in OTHER}
         self._verify: Mapping[str, Any] = item.get("verify") or {}
@@ -38,11 +37,17 @@ class HAProxy:
         states = self._states()
         return which_side({name: admin for name, (admin, _) in states.items()}, self._servers)
 
+    def check(self) -> str:
+        """A server that there is not is set: HAProxy looks at the socket's level first."""
+        self.side()
+        self._ask(f"set server {self._backend}/ state ready")
+        return ""
+
     def plan(self, to: str) -> list[Switch]:
         states = self._states()
         return plan_switches({name: admin for name, (admin, _) in states.items()}, self._servers, to)
 
-    def switch(self, switches: Sequence[Switch], to: str, deadline: float, gate: Gate = contextlib.nullcontext) -> bool:
+    def switch(self, switches: Sequence[Switch], to: str, deadline: float, gate: Gate = contextlib.nullcontext) -> list[Seen]:
         limit = Deadline(deadline)
         if switches:
             with gate():
@@ -50,7 +55,7 @@ class HAProxy:
                     self._set(each)
         if not limit.wait_for(lambda: self._all_up(to)):
             raise self._error(f"the servers of {to} are not up after {deadline:g} s ({self._not_up(to)})", f"Look at the services of {to}")
-        return self._verified(to, limit) if self._verify else False
+        return self._verified(to, limit) if self._verify else []
 
     # the runtime socket
 
@@ -105,7 +110,7 @@ class HAProxy:
             or "some of them flap"
         )
 
-    def _verified(self, to: str, limit: Deadline) -> bool:
+    def _verified(self, to: str, limit: Deadline) -> list[Seen]:
         url, header, expected = self._verify["url"], self._verify["header"], str(self._verify["values"][to])
         last = [""]
 
@@ -118,7 +123,7 @@ class HAProxy:
                 f"{url} was not answered with {header}: {expected} in {limit.seconds:g} s, the last answer was {last[0]}",
                 f"Look at HAProxy's backend {self._backend} and at the services of {to}",
             )
-        return True
+        return [Seen(f"GET {url}", last[0])]
 
     @property
     def _where(self) -> str:
