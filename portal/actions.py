@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST = 500  # characters of an attestation, or of a reason
 ALL_PLANS = "all-plans"  # what a run over all of them is filed under
+TRANSFER = 8 << 20  # bytes, at most, that measure the throughput of a way
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ ACTIONS = {
         Action("vouch", "vouch.yml", "Let a witness speak again whose record was put back from a backup or lost."),
         Action("status", "status.yml", "Read the state of a plan.", exclusive=False),
         Action("site-test", "site_test.yml", "Test the connectivity and health of every site.", exclusive=False),
+        Action("diagnose", "diagnose.yml", "Find out what is wrong with a plan or a site.", exclusive=False),
     )
 }
 
@@ -94,9 +96,11 @@ def request(
     reason: str = "",
     by: str = "",
     keep: str = "",
+    transfer: bool = False,
     check: bool = False,
 ) -> RunRequest:
-    """The launch of an action. A check run changes nothing and shows the differences. ``by``: who gives the reason."""
+    """The launch of an action. A check run changes nothing and shows the differences. ``by``: who gives the reason; ``transfer``: whether a
+    look at the sites measures their throughput, too."""
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
@@ -107,6 +111,8 @@ def request(
         variables |= {"xdr_reason": attested(reason, "a reason"), "xdr_by": attested(by, "a name")}
     if keep:
         variables["xdr_keep"] = side(keep)
+    if transfer:
+        variables["xdr_transfer_bytes"] = TRANSFER
     return RunRequest(
         action=action,
         plan=plan or ALL_PLANS,
@@ -145,10 +151,11 @@ def asked(
     check: bool = False,
     window: Window | None = None,
     answer: Mapping[str, Any] | None = None,
+    site: str = "",
 ) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
 
-    ``answer``: what portal/question.py makes of an answer to the question of a run that failed.
+    ``site``: of a diagnosis without a plan. ``answer``: what portal/question.py makes of an answer to the question of a run that failed.
     """
     from .store.runs import SCHEDULE, Run
 
@@ -163,6 +170,10 @@ def asked(
         arguments["window"] = window.to_json()
     if answer:
         arguments["answer"] = dict(answer)
+    if site:
+        arguments["site"] = site
+    if action in ("site-test", "diagnose"):
+        arguments["transfer"] = True  # a person waits for it; the looks of the background do it less often
     return Run(
         id=new_run_id(action),
         plan=plan or ALL_PLANS,

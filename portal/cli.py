@@ -17,7 +17,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runs, cli_users
+from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runs, cli_support, cli_users
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -71,6 +71,7 @@ for name, part in (
     ("lab", lab_app),
     ("bench", cli_bench.app),
     ("faults", cli_faults.app),
+    ("support", cli_support.app),
 ):
     app.add_typer(part, name=name)
 
@@ -177,6 +178,7 @@ def adopt(
 
 
 app.command("report")(cli_report.report)
+app.command("diagnose")(cli_support.diagnose)
 
 
 # -- portal, worker, store -------------------------------------------------------------------------------

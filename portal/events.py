@@ -48,7 +48,7 @@ KEPT = (
         "epoch",
         "attempt",
     ),
-    *("record", "health", "reasons", "capacity", "bytes_sent"),
+    *("record", "health", "reasons", "checks", "facts", "capacity", "agent_version", "bytes_sent"),
 )
 LONGEST = 4000  # characters of one text
 _STATUS = {

@@ -26,6 +26,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 from .. import achieved, actions, plan_view
 from .. import runs as folders
 from ..cutover import FAILBACK, Cutover, counting, gathered
+from ..diagnosis.gather import DIAGNOSE, diagnosed
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
@@ -48,7 +49,7 @@ def requested(run: Run, inventory: Path) -> RunRequest:
     found = plan_view.one_plan(plan, inventory) if plan else plan_view.all_plans(inventory)
     attestation, point, reason, keep = (run.arguments.get(name, "") for name in ("attestation", "recovery_point", "reason", "keep"))
     typed = {"attestation": attestation, "point": point, "reason": reason, "keep": keep, "by": run.requested_by}
-    wanted = actions.request(run.action, plan, inventory, **typed, check=run.check)
+    wanted = actions.request(run.action, plan, inventory, **typed, transfer=bool(run.arguments.get("transfer")), check=run.check)
     return replace(wanted, downtime=found["failback"]["deadline"]) if run.action == FAILBACK and not run.check else wanted
 
 
@@ -101,7 +102,8 @@ class Executor:
             if not newest or newest[-1]["kind"] != "ended":
                 events.append(self.store, run.id, [ended], by=self.worker)
             cost = achieved.of(self.store, run, self._targets(run))
-            runs.finish(self.store, run.id, {**kept, "achieved": cost and cost.to_json()}, by=self.worker)
+            findings = diagnosed(self.store, self.inventory, run, document) if run.action == DIAGNOSE else None
+            runs.finish(self.store, run.id, {**kept, "achieved": cost and cost.to_json(), "findings": findings}, by=self.worker)
 
         self.patiently(tell)
         if self.on_event:
