@@ -131,6 +131,24 @@ def site_test(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -
     raise typer.Exit(document["exit_code"])
 
 
+@site_app.command("history")
+def site_history(
+    name: Annotated[str, typer.Argument(metavar="SITE", help="The site's name.")],
+    inventory: Inventory = DEFAULT_INVENTORY,
+    as_json: Json = False,
+) -> None:
+    """Show what was found of a site's hosts and since when, and how fast its ways to the other sites were."""
+    from . import following, plan_view, render, site_history
+
+    hosts = site_history.hosts_of(plan_view.environment(inventory), name, inventory)
+    with contextlib.closing(following.open_store(inventory)) as store:
+        document = site_history.document(store, name, hosts)
+    if as_json:
+        render.show_json(document)
+    else:
+        render.show(site_history.render(document))
+
+
 # -- status ----------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import auth, banner, hub, incidents, lag, pages, plans, runs, sites, streams, trail, users
+from . import auth, banner, diagnosis, hub, incidents, lag, pages, plans, runs, site_history, sites, streams, support, trail, users
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -34,6 +34,9 @@ ROUTES = [
     Route("/plans/{plan}/incidents", incidents.overview),
     Route("/plans/{plan}/incidents/{run}", incidents.one),
     Route("/plans/{plan}/incidents/{run}/notes", incidents.note, methods=["POST"]),
+    Route("/plans/{plan}/diagnosis", diagnosis.one),
+    Route("/plans/{plan}/diagnosis", diagnosis.find_out, methods=["POST"]),
+    Route("/plans/{plan}/bundle", support.bundle, methods=["POST"]),
     Route("/plans/{plan}/{action}", plans.act, methods=["POST"]),
     Route("/runs", runs.overview),
     Route("/runs/{run}", runs.one),
@@ -44,6 +47,11 @@ ROUTES = [
     Route("/runs/{run}/answer", runs.answer, methods=["POST"]),
     Route("/sites", sites.overview),
     Route("/sites/test", sites.test, methods=["POST"]),
+    Route("/sites/bundle", support.bundle, methods=["POST"]),
+    Route("/sites/{site}", site_history.one),
+    Route("/sites/{site}/links", site_history.over_time),
+    Route("/sites/{site}/diagnosis", diagnosis.one),
+    Route("/sites/{site}/diagnosis", diagnosis.find_out, methods=["POST"]),
     Route("/audit", trail.overview),
     Route("/users", users.overview),
     Route("/users/add", users.add, methods=["POST"]),

@@ -53,7 +53,7 @@ def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]], ports: Sequence
     """
     capacity = [room(Path(wanted["path"])) for wanted in paths]
     version, agent = agent_version(state_dir / AGENT)
-    checks = [Check("state folder", f"{state_dir} can be written", "it can", folder_findings(state_dir, "the state folder"))]
+    checks = [Check("state folder", f"{state_dir} can be written", "it can be written", folder_findings(state_dir, "the state folder"))]
     if paths:
         free = ", ".join(f"{one['path']}: {one['free_bytes']} bytes free" for one in capacity)
         checks.append(Check("room", "what is needed is free", free, room_findings(paths, capacity)))
@@ -62,7 +62,7 @@ def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]], ports: Sequence
     checks += of_site
     if ports:
         checks.append(Check("ports", "nothing listens where services will", "they are free", port_findings(ports)))
-    checks.append(Check("clock", "not behind this host's own files", "it is not", clock_findings(state_dir)))
+    checks.append(Check("clock", "not behind this host's own files", "not behind them", clock_findings(state_dir)))
     findings = [finding for check in checks for finding in check.findings]
     return {
         "host": host,
@@ -84,11 +84,11 @@ def _site_checks(state_dir: Path) -> tuple[str, list[Check]]:
         return "", [Check("set up", wanted, "", [Finding(error.sentence())])]
     checks = [Check("set up", wanted, f"{site.host}, peers {', '.join(sorted(site.peers)) or 'none'}")]
     if site.volume_roots:
-        checks.append(Check("volume roots", f"{', '.join(site.volume_roots)} can be written", "they can", root_findings(site)))
+        checks.append(Check("volume roots", f"{', '.join(site.volume_roots)} can be written", "they can be written", root_findings(site)))
     if site.supervisor_socket:
-        checks.append(Check("supervisor", f"supervisord answers at {site.supervisor_socket}", "it does", supervisor_findings(site)))
+        checks.append(Check("supervisor", f"supervisord answers at {site.supervisor_socket}", "it answers", supervisor_findings(site)))
     services = "each can be started, and asks the start guard before"
-    return site.host, [*checks, Check("services", services, "they can, or there are none", service_findings(site))]
+    return site.host, [*checks, Check("services", services, "each can and does, where there is one", service_findings(site))]
 
 
 def verdict(findings: Sequence[Finding]) -> str:
