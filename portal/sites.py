@@ -59,7 +59,20 @@ def tested(result: RunResult) -> dict[str, Any]:
             told = {key: answer.get(key, []) for key in ("reasons", "checks")}
             hosts[answer["host"]] = {"host": answer["host"], "health": answer["health"], **told}
     legs = [{key: item.get(key) for key in LEG} for item in result.results if item["module"] == "xdr_connectivity"]
+    for leg in legs:
+        _degrade(hosts, leg)
     return {"hosts": list(hosts.values()), "connectivity": legs, "exit_code": result.exit_code, "error": result.error}
+
+
+def _degrade(hosts: dict[str, dict[str, Any]], leg: Mapping[str, Any]) -> None:
+    """A host that does not reach another, or is not reached from here, is not healthy; that the other one is off is not its fault."""
+    host, other = (leg["to"], "") if leg["from"] == CONTROLLER else (leg["from"], leg["to"])
+    blamed = hosts.get(host)
+    if leg["result"] == "CONNECTED" or blamed is None or hosts.get(other, {}).get("health") == "Unreachable":
+        return
+    blamed["reasons"] = [*blamed["reasons"], f"{leg['from']} → {leg['to']}, {leg['result']}: {leg['why']}"]
+    if blamed["health"] == "Healthy":
+        blamed["health"] = "Degraded"
 
 
 def checked(document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -23,7 +23,13 @@ def findings(facts: Facts) -> Iterator[Finding]:
                 since = f"so since {units.since(check['since'])}" if check.get("since") else "seen for the first time now"
                 sentence, _, todo = check["found"].partition(". ")
                 evidence = (f"wanted: {check['wanted']}", since)
-                yield Finding(CHECK, _VERDICTS.get(check["result"], WRONG), f"{host}, {check['check']}: {sentence}", todo, evidence)
+                yield Finding(
+                    CHECK,
+                    _VERDICTS.get(check["result"], WRONG),
+                    f"{host}, {check['check']}: {sentence}",
+                    todo or "Look at that on the host",
+                    evidence,
+                )
         if all(check["result"] == "ok" for check in one["checks"]):
             lines = tuple(f"{check['check']}: {check['found']} (wanted: {check['wanted']})" for check in one["checks"])
             yield Finding(CHECK, OK, f"{host} is healthy", "", lines)

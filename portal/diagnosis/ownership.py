@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import units
 from .finding import OK, UNKNOWN, WARN, WRONG, Facts, Finding
 
 CHECK = "ownership"
@@ -67,13 +66,14 @@ def _instances(plan: Mapping[str, Any], view: Mapping[str, Any]) -> Iterator[Fin
 
 
 def _registered(facts: Facts, plan: Mapping[str, Any]) -> Iterator[Finding]:
-    for host, one in facts["hosts"].items():
-        if one["facts"] is None or plan["name"] not in one["roles"]:
-            continue
-        on_host = one["facts"]["plans"].get(plan["name"])
-        if on_host is None and plan["state"] != units.UNKNOWN:
-            what = f"{host} does not know plan {plan['name']} yet"
-            yield Finding(CHECK, WARN, what, "The next run of the plan tells it; before it was ever started, run start")
-        elif on_host and on_host["hash"] and on_host["hash"] != plan["hash"]:
-            what = f"{host} knows plan {plan['name']} as it was before the plan's file changed"
-            yield Finding(CHECK, WARN, what, "The next run of the plan, or its next cycle, tells it the new one")
+    known = {
+        host: one["facts"]["plans"].get(plan["name"])
+        for host, one in facts["hosts"].items()
+        if one["facts"] is not None and plan["name"] in one["roles"]
+    }
+    if none := ", ".join(host for host, on_host in known.items() if on_host is None):
+        what = f"{none} does not know plan {plan['name']} yet"
+        yield Finding(CHECK, WARN, what, "The next run of the plan tells it; before it was ever started, run start")
+    if old := ", ".join(host for host, on_host in known.items() if on_host and on_host["hash"] not in ("", plan["hash"])):
+        what = f"{old} knows plan {plan['name']} as it was before the plan's file changed"
+        yield Finding(CHECK, WARN, what, "The next run of the plan, or its next cycle, tells it the new one")

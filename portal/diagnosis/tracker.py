@@ -15,7 +15,9 @@ def findings(facts: Facts) -> Iterator[Finding]:
     for name, plan in facts["plans"].items():
         hosts = {host: one for host, one in facts["hosts"].items() if plan["source"] and one["roles"].get(name) == plan["source"]}
         for host, one in hosts.items():
-            on_host = (one["facts"] or {}).get("plans", {}).get(name)
+            on_host = one["facts"]["plans"].get(name) if one["facts"] else None
+            if one["facts"] and on_host is None:
+                continue  # that it does not know the plan, ownership says
             if on_host is None:
                 yield Finding(CHECK, UNKNOWN, f"The trackers of plan {name} on {host} are not known", "Mend the way to that host first")
             elif on_host["why"]:

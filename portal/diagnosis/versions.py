@@ -10,6 +10,7 @@ from .finding import OK, UNKNOWN, WARN, WRONG, Facts, Finding
 
 CHECK = "versions"
 OLDEST = (3, 9)
+_AGAIN = "Apply the role site_agent to all hosts"
 
 
 def findings(facts: Facts) -> Iterator[Finding]:
@@ -28,9 +29,6 @@ def _protocols(facts: Facts) -> Iterator[Finding]:
     if len(set(spoken.values())) > 1:
         what = "The hosts speak different versions of the delta sync: cycles between them are refused"
         yield Finding(CHECK, WRONG, what, _AGAIN, tuple(f"{host}: {version}" for host, version in spoken.items()))
-
-
-_AGAIN = "Apply the role site_agent to all hosts (playbook lab_up.yml in the lab, your own playbook of roles else)"
 
 
 def _agents(facts: Facts) -> Iterator[Finding]:

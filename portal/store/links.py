@@ -29,12 +29,12 @@ class Point:
 
 
 def keep(store: Store, legs: Iterable[Mapping[str, Any]]) -> None:
-    """``legs``: what a look told of each way, as of portal/sites.py; of those that are measured."""
-    now = time.time()
+    """``legs``: what a look told of each way (portal/sites.py). Kept are those that were measured, now or ever before."""
+    now, kept = time.time(), set(_pairs(store))
     rows = [
         {"origin": leg["from"], "target": leg["to"], "at": now, "latency_ms": leg.get("latency_ms"), "bytes_per_s": leg.get("bytes_per_s")}
         for leg in legs
-        if leg.get("latency_ms") is not None or leg.get("across")
+        if leg.get("latency_ms") is not None or (leg["from"], leg["to"]) in kept
     ]
     with store.writing() as connection:
         connection.execute(table.delete().where(table.c.at < now - KEPT))
@@ -44,10 +44,14 @@ def keep(store: Store, legs: Iterable[Mapping[str, Any]]) -> None:
 
 def pairs(store: Store, hosts: Iterable[str]) -> list[tuple[str, str]]:
     """From, to: the ways from or to these hosts of which something is kept."""
-    names = list(hosts)
-    wanted = sa.select(table.c.origin, table.c.target).distinct().where(table.c.origin.in_(names) | table.c.target.in_(names))
+    names = set(hosts)
+    return [pair for pair in _pairs(store) if names & set(pair)]
+
+
+def _pairs(store: Store) -> list[tuple[str, str]]:
+    wanted = sa.select(table.c.origin, table.c.target).distinct().order_by(table.c.origin, table.c.target)
     with store.reading() as connection:
-        return [(row.origin, row.target) for row in connection.execute(wanted.order_by(table.c.origin, table.c.target))]
+        return [(row.origin, row.target) for row in connection.execute(wanted)]
 
 
 def over(store: Store, origin: str, target: str, since: float, until: float, points: int = POINTS) -> list[Point]:

@@ -45,7 +45,7 @@ def _page(visit: Visit, refusal: str = "", status: int = 200) -> Response:
     seen = observations.get(visit.desk.store, observations.SITES)
     document = (seen.document or {}) if seen else {}
     listed = visit.desk.inventory.listed()
-    everywhere = [host for site in listed["sites"] for host in site["hosts"]]
+    everywhere = [*(host for site in listed["sites"] for host in site["hosts"]), listed["witness"]]
     found = [one for one in checks.newest(visit.desk.store, everywhere) if one.result != "ok"]
     return page(
         visit,

@@ -8,11 +8,13 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import actions, sites, status
+from ..diagnosis.gather import DIAGNOSE
 from ..results import RunResult
 from ..store import Store, checks, lags, links, observations, runs
 from ..store.runs import Run
@@ -45,6 +47,9 @@ class Watch:
         if run.action == "site-test":
             if result and not result.stopped:
                 self._keep_sites(result)
+        elif run.action == DIAGNOSE:
+            if result and not result.stopped:
+                self._keep_history(sites.tested(result))
         elif not run.cycle:
             self._asked.add(run.plan)
 
@@ -98,13 +103,16 @@ class Watch:
 
     def _keep_sites(self, result: RunResult) -> None:
         document = sites.tested(result)
-        checks.keep(self.store, sites.checked(document))
-        links.keep(self.store, document["connectivity"])
+        self._keep_history(document)
         if document["hosts"]:
             observations.put(self.store, observations.SITES, document)
         else:
             observations.failed(self.store, observations.SITES, result.error)
         self._looked[observations.SITES] = time.monotonic()
+
+    def _keep_history(self, document: Mapping[str, Any]) -> None:
+        checks.keep(self.store, sites.checked(document))
+        links.keep(self.store, document["connectivity"])
 
     def _keep_plan(self, plan: str, result: RunResult) -> None:
         document = status.document(plan, result) if result.view else {}
