@@ -24,6 +24,9 @@ TABLE = {
     ("GET", "/plans/{plan}/incidents"): Role.viewer,
     ("GET", "/plans/{plan}/incidents/{run}"): Role.viewer,
     ("POST", "/plans/{plan}/incidents/{run}/notes"): Role.operator,
+    ("GET", "/plans/{plan}/diagnosis"): Role.viewer,
+    ("POST", "/plans/{plan}/diagnosis"): Role.operator,
+    ("POST", "/plans/{plan}/bundle"): Role.dr_admin,
     ("POST", "/plans/{plan}/{action}"): Role.operator,
     ("GET", "/runs"): Role.viewer,
     ("GET", "/runs/{run}"): Role.viewer,
@@ -34,6 +37,11 @@ TABLE = {
     ("POST", "/runs/{run}/answer"): Role.operator,
     ("GET", "/sites"): Role.viewer,
     ("POST", "/sites/test"): Role.operator,
+    ("POST", "/sites/bundle"): Role.dr_admin,
+    ("GET", "/sites/{site}"): Role.viewer,
+    ("GET", "/sites/{site}/links"): Role.viewer,
+    ("GET", "/sites/{site}/diagnosis"): Role.viewer,
+    ("POST", "/sites/{site}/diagnosis"): Role.operator,
     ("GET", "/audit"): Role.dr_admin,
     ("GET", "/users"): Role.dr_admin,
     ("POST", "/users/add"): Role.dr_admin,
@@ -55,7 +63,13 @@ def routes() -> Iterator[tuple[str, str, Route]]:
 
 
 def filled(path: str, run: str) -> str:
-    return path.replace("{plan}", "webshop").replace("{action}", "replicate").replace("{run}", run).replace("{user}", "vera")
+    return (
+        path.replace("{plan}", "webshop")
+        .replace("{action}", "replicate")
+        .replace("{run}", run)
+        .replace("{user}", "vera")
+        .replace("{site}", "frankfurt")
+    )
 
 
 POSTS = [(method, path) for method, path, _ in routes() if method == "POST" and (method, path) not in OPEN]

@@ -43,6 +43,7 @@ ONLY_IN = {
     },
     "argon2": {"portal/store/accounts.py"},
     "blake3": {"portal/bench/limits.py"},  # guarded
+    "cryptography": {"portal/diagnosis/certificates.py"},
     "dbos": {"portal/worker/queue.py"},
     "nbd": {f"{PLUGINS}/module_utils/delta/trackers/qemu/dirty.py"},  # guarded: only the tracker qemu_bitmap needs it
     "uvicorn": {"portal/web/server.py"},
