@@ -146,7 +146,7 @@ def _plan(store: Store, plan: Mapping[str, Any], told: RunResult | None) -> dict
     name = plan["name"]
     seen = observations.get(store, observations.of_plan(name))
     document = status.document(name, told) if told and told.view else (seen.document if seen and not told else None) or {}
-    view = document if "owner" in document else None
+    view = {**document, "run": _open(store, document.get("run"))} if "owner" in document else None
     active, now = runs.active(store, name), time.time()
     before = lags.over(store, name, now - LOOKED_BACK, now)
     return {
@@ -167,6 +167,15 @@ def _plan(store: Store, plan: Mapping[str, Any], told: RunResult | None) -> dict
         "seen_at": seen.at if seen and seen.document else None,
         "seen_error": seen.error if seen else "",
     }
+
+
+def _open(store: Store, run: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What a record tells of a run, unless it is a cycle, or this controller knows that it has ended well since the record was read."""
+    if run is None or run["action"] == "replicate":
+        return None
+    names = (str(run["id"]), str(run["id"]).rpartition("-")[0])  # the latter of a launch after the first
+    known = next((one for one in runs.latest(store, limit=CYCLES) if one.id in names), None)
+    return None if known and known.ended and known.exit_code == 0 else run
 
 
 def _cycle(store: Store, name: str) -> dict[str, Any]:

@@ -10,13 +10,16 @@ import io
 import shutil
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
+from portal import hosts
 from portal.actions import asked
 from portal.store import Store, accounts, events, observations, runs
+from portal.support import contents
 from portal.support.bundle import packed, write
 from portal.support.redaction import Redaction
 from tests.support.portal import INVENTORY, Portal, seen
@@ -36,6 +39,7 @@ PLACES = {
 @pytest.fixture
 def told(tmp_path: Path, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, Path]:
     """An environment and a store full of secrets."""
+    monkeypatch.setattr(contents, "hosts", hosts)
     inventory = tmp_path / "env"
     shutil.copytree(INVENTORY, inventory)
     monkeypatch.setenv("XDR_VAR", str(tmp_path / "var"))
@@ -113,8 +117,9 @@ def _held_against_its_manifest(files: dict[str, bytes]) -> None:
     assert listed == {path: hashlib.sha256(text).hexdigest() for path, text in files.items()}
 
 
-def test_a_broken_environment_is_told_in_the_bundle(told: tuple[Store, Path]) -> None:
+def test_a_broken_environment_is_told_in_the_bundle(told: tuple[Store, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     store, inventory = told
+    monkeypatch.setattr(contents, "hosts", SimpleNamespace(load_hosts=lambda *_, **__: {}))
     (inventory / "plans" / "webshop.yml").write_text("plan: [")
     files = {path.split("/", 1)[1]: text for path, text in unpacked(packed(store, inventory)[1]).items()}
     assert b"plans: " in files["errors.txt"]
