@@ -62,7 +62,7 @@ def _tell(store: Store, var: Path) -> None:
     """Events, results, observations and logs that all of it has slipped into."""
     wraps = [
         f"haproxy_password={PLACES['inventory']}",
-        f"GET /x?password={quote(PLACES['inventory'], safe='')}",
+        f"GET /x?q={quote(PLACES['inventory'], safe='')}",
         "Authorization: Basic " + base64.b64encode(PLACES["environment"].encode()).decode(),
         f"https://user:{PLACES['url']}@example.net/",
         f"nsupdate -y hmac-sha256:key:{PLACES['tsig']}",
