@@ -39,12 +39,15 @@ def one(visit: Visit) -> Response:
 
 @allowed(Role.viewer)
 def over_time(visit: Visit) -> Response:
-    """``{"at", "latency", "throughput"}``: lists of the same length (Unix seconds, ms, bytes a second; null: not measured)."""
+    """Of the way ``from``, ``to``, or of the first one: ``{"at", "latency", "throughput"}``, lists of the same length (Unix seconds,
+    ms, bytes a second; null: not measured)."""
     site, query = _site(visit), visit.request.query_params
     origin, target, hours = query.get("from", ""), query.get("to", ""), query.get("hours", "24")
     if hours not in map(str, SPANS):
         raise HTTPException(400, f"hours is one of {', '.join(map(str, SPANS))}")
-    if not {origin, target} & set(site["hosts"]):
+    if not origin and not target:
+        origin, target = next(iter(links.pairs(visit.desk.store, site["hosts"])), ("", ""))
+    elif not {origin, target} & set(site["hosts"]):
         raise HTTPException(400, "from or to is a host of the site")
     return JSONResponse(_columns(visit.desk.store, origin, target, int(hours)))
 

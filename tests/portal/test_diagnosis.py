@@ -31,7 +31,7 @@ def text(portal: Portal, path: str, role: Role = Role.operator) -> str:
 
 def pressed(portal: Portal, path: str, role: Role = Role.operator) -> Run:
     client = portal.client(role)
-    answer = client.post(f"{path}/diagnosis", data=portal.form(client))
+    answer = client.post(f"{path}/diagnose", data=portal.form(client))
     assert (answer.status_code, answer.headers["location"]) == (303, f"{path}/diagnosis")
     return runs.latest(portal.store)[0]
 
@@ -45,6 +45,7 @@ def test_one_button_asks_and_the_page_tells_the_worst_first(portal: Portal, path
     waits = text(portal, f"{path}/diagnosis")
     assert "It waits for a worker, and none runs" in waits
     portal.finish(run, findings=FINDINGS)
+    assert f'of <a href="{path}">' in text(portal, f"/runs/{run.id}")
     for page in (text(portal, f"{path}/diagnosis"), text(portal, f"/runs/{run.id}")):
         assert "1 thing is wrong, 1 could not be found out, 1 ok" in page
         assert "fra-hv1 does not reach &lt;b&gt;ams-hv1&lt;/b&gt;" in page
@@ -56,12 +57,12 @@ def test_one_button_asks_and_the_page_tells_the_worst_first(portal: Portal, path
 def test_it_is_asked_once_at_a_time_and_not_by_a_viewer(portal: Portal, path: str) -> None:
     pressed(portal, path)
     client = portal.client()
-    again = client.post(f"{path}/diagnosis", data=portal.form(client))
+    again = client.post(f"{path}/diagnose", data=portal.form(client))
     assert again.status_code == 409
     assert "It is being found out already" in again.text
     assert audit.latest(portal.store)[0].outcome == "refused"
     viewer = portal.client(Role.viewer)
-    assert viewer.post(f"{path}/diagnosis", data=portal.form(viewer)).status_code == 403
+    assert viewer.post(f"{path}/diagnose", data=portal.form(viewer)).status_code == 403
     assert "It takes the role operator" in text(portal, f"{path}/diagnosis", Role.viewer)
     assert len(runs.latest(portal.store)) == 1
 

@@ -39,7 +39,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """An sshd whose forced command answers only a ping."""
     folder = tmp_path_factory.mktemp("agent")
     script = folder / "agent.sh"
-    script.write_text('#!/bin/sh\nif [ "$SSH_ORIGINAL_COMMAND" = ping ]; then echo pong; else echo "no such verb" >&2; exit 2; fi\n')
+    script.write_text('#!/bin/sh\nif [ "$SSH_ORIGINAL_COMMAND" = ping ]; then echo pong; else echo "invalid choice" >&2; exit 2; fi\n')
     script.chmod(0o755)
     with sshd(folder / "sshd", address=ADDRESS, forced_command=str(script)) as server:
         yield server
@@ -194,7 +194,7 @@ def test_an_agent_that_does_not_measure(call: ModuleCaller, site: SiteHost) -> N
     """An older one, here one that knows only ping."""
     result = one(call("xdr_connectivity", site.arguments(origin="site", peers=["good"], measure=["good"], transfer_bytes=1 << 20)))
     assert (result["result"], result["latency_ms"]) == ("CONNECTED", None)
-    assert "no such verb" in result["unmeasured"]
+    assert result["unmeasured"] == "good: its agent is older and measures nothing. Apply the role site_agent to it"
 
 
 def test_a_measurement_that_takes_too_long_is_given_up(linked: SiteHost) -> None:
