@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LONGEST = 500  # characters of an attestation, or of a reason
 ALL_PLANS = "all-plans"  # what a run over all of them is filed under
+TRANSFER = 8 << 20  # bytes, at most, that measure the throughput of a way
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ ACTIONS = {
         Action("vouch", "vouch.yml", "Let a witness speak again whose record was put back from a backup or lost."),
         Action("status", "status.yml", "Read the state of a plan.", exclusive=False),
         Action("site-test", "site_test.yml", "Test the connectivity and health of every site.", exclusive=False),
+        Action("diagnose", "diagnose.yml", "Find out what is wrong with a plan or a site.", exclusive=False),
     )
 }
 
@@ -96,9 +98,11 @@ def request(
     reason: str = "",
     by: str = "",
     keep: str = "",
+    transfer: bool = False,
     check: bool = False,
 ) -> RunRequest:
-    """The launch of an action. A check run changes nothing and shows the differences. ``by``: who gives the reason."""
+    """The launch of an action. A check run changes nothing and shows the differences. ``by``: who gives the reason; ``transfer``: whether a
+    look at the sites measures their throughput, too."""
     kind = ACTIONS[action]
     variables: dict[str, Any] = {"plan": plan} if plan else {}
     if attestation:
@@ -109,6 +113,8 @@ def request(
         variables |= {"xdr_reason": attested(reason, "a reason"), "xdr_by": attested(by, "a name")}
     if keep:
         variables["xdr_keep"] = side(keep)
+    if transfer:
+        variables["xdr_transfer_bytes"] = TRANSFER
     return RunRequest(
         action=action,
         plan=plan or ALL_PLANS,
@@ -157,10 +163,11 @@ def asked(
     answer: Mapping[str, Any] | None = None,
     approved: Mapping[str, Any] | None = None,
     skip_hooks: Sequence[str] = (),
+    site: str = "",
 ) -> Run:
     """The run of an action as the store keeps it (portal/store/runs.py), to be requested there.
 
-    ``window``, ``occurrence``, ``override``: of a failback, as portal/windows.py admits it.
+    ``window``, ``occurrence``, ``override``: of a failback, as portal/windows.py admits it; ``site``: of a diagnosis without a plan.
     ``answer``: what portal/question.py makes of an answer to the question of a run that failed; ``approved``: what portal/approval.py
     gives along.
     """
@@ -187,6 +194,10 @@ def asked(
         arguments["answer"] = dict(answer)
     if approved:
         arguments["approved"] = dict(approved)
+    if site:
+        arguments["site"] = site
+    if action in ("site-test", "diagnose"):
+        arguments["transfer"] = True  # a person waits for it; the looks of the background do it less often
     return Run(
         id=new_run_id(action),
         plan=plan or ALL_PLANS,

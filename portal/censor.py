@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MASK = "********"
-_NAMES = re.compile(r"passw(or)?d|passphrase|secret|token|credential|(api|access|private|vault|become)_?(key|pass)", re.IGNORECASE)
+_NAMES = re.compile(r"passw(or)?d|passphrase|secret|token|credential|(api|access|private|vault|become|tsig)_?(key|pass)", re.IGNORECASE)
 _SHORTEST = 4  # shorter values would blacken ordinary text
 
 
-def _is_secret(key: object) -> bool:
+def is_secret(key: object) -> bool:
+    """Whether a key's name says that its value is one."""
     return isinstance(key, str) and bool(_NAMES.search(key)) and not key.lower().endswith(("_file", "_path"))
 
 
@@ -21,13 +22,13 @@ class Censor:
     """Made from the mappings a run is given (environment, extra variables); knows their secrets by key."""
 
     def __init__(self, *sources: Mapping[str, Any]) -> None:
-        found = {value for source in sources for value in _secrets(source)}
+        found = {value for source in sources for value in secret_values(source)}
         self._values = sorted(found, key=len, reverse=True)
 
     def __call__(self, value: Any) -> Any:
         """The value without secrets: plain JSON data, whatever came in."""
         if isinstance(value, Mapping):
-            return {str(key): MASK if _is_secret(key) and item else self(item) for key, item in value.items()}
+            return {str(key): MASK if is_secret(key) and item else self(item) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self(item) for item in value]
         if isinstance(value, str):
@@ -40,12 +41,13 @@ class Censor:
         return text
 
 
-def _secrets(source: Any, secret: bool = False) -> Iterable[str]:
+def secret_values(source: Any, secret: bool = False) -> Iterable[str]:
+    """The values below keys with such names."""
     if isinstance(source, Mapping):
         for key, item in source.items():
-            yield from _secrets(item, secret or _is_secret(key))
+            yield from secret_values(item, secret or is_secret(key))
     elif isinstance(source, (list, tuple)):
         for item in source:
-            yield from _secrets(item, secret)
+            yield from secret_values(item, secret)
     elif secret and isinstance(source, str) and len(source) >= _SHORTEST:
         yield source

@@ -18,7 +18,7 @@ import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from typer.core import TyperGroup
 
-from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runbook, cli_runs, cli_users, cli_windows
+from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runbook, cli_runs, cli_support, cli_users, cli_windows
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
@@ -73,6 +73,7 @@ for name, part in (
     ("lab", lab_app),
     ("bench", cli_bench.app),
     ("faults", cli_faults.app),
+    ("support", cli_support.app),
 ):
     app.add_typer(part, name=name)
 
@@ -135,6 +136,24 @@ def site_test(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -
     raise typer.Exit(document["exit_code"])
 
 
+@site_app.command("history")
+def site_history(
+    name: Annotated[str, typer.Argument(metavar="SITE", help="The site's name.")],
+    inventory: Inventory = DEFAULT_INVENTORY,
+    as_json: Json = False,
+) -> None:
+    """Show what was found of a site's hosts and since when, and how fast its ways to the other sites were."""
+    from . import following, plan_view, render, site_history
+
+    hosts = site_history.hosts_of(plan_view.environment(inventory), name, inventory)
+    with contextlib.closing(following.open_store(inventory)) as store:
+        document = site_history.document(store, name, hosts)
+    if as_json:
+        render.show_json(document)
+    else:
+        render.show(site_history.render(document))
+
+
 # -- status ----------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +202,7 @@ def adopt(
 
 
 app.command("report")(cli_report.report)
+app.command("diagnose")(cli_support.diagnose)
 
 
 # -- portal, worker, store -------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def _command(action: Action) -> Callable[..., None]:
 
 
 for _action in ACTIONS.values():
-    if _action.name not in ("failback", "failover", "resolve", "vouch", "status", "site-test"):
+    if _action.name not in ("failback", "failover", "resolve", "vouch", "status", "site-test", "diagnose"):
         app.command(_action.name, help=_action.help)(_command(_action))
 
 

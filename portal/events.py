@@ -48,7 +48,7 @@ KEPT = (
         "epoch",
         "attempt",
     ),
-    *("record", "health", "reasons", "capacity", "bytes_sent", "preview"),
+    *("record", "health", "reasons", "checks", "facts", "capacity", "agent_version", "bytes_sent", "preview"),
 )
 LONGEST = 4000  # characters of one text
 _STATUS = {

@@ -81,6 +81,7 @@ class RunResult:
     proof: str = ""  # of a failover that nobody attested: that the ownership leases had run out
     achieved: dict[str, Any] | None = None
     preview: dict[str, Any] | None = None
+    findings: list[dict[str, Any]] | None = None  # of a diagnosis (diagnosis/finding.py), the worst first
     killed: bool = False  # ansible-playbook died by a signal that its launcher did not send
 
     @property

@@ -32,6 +32,11 @@ def of_inventory(inventory: Path) -> dict[str, Any]:
     return {str(number): _variables(path) for number, path in enumerate(files) if path.parent.name != "plans"}
 
 
+def of_plans(inventory: Path) -> dict[str, Any]:
+    """The same of the files of plans, whatever is wrong with them."""
+    return {str(number): _variables(path) for number, path in enumerate(sorted(inventory.glob("plans/*.y*ml")))}
+
+
 def _variables(path: Path) -> dict[str, Any]:
     if path.suffix in (".yml", ".yaml", ""):
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import units
 from .actions import execute, request
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from .results import RunResult
 
+CONTROLLER = "controller"  # as a way's beginning
 _COLOURS = {"Healthy": "green", "Degraded": "yellow", "Failed": "red", "Unreachable": "red"}
 _WORST = ("Healthy", "Degraded", "Unreachable", "Failed")
 
@@ -39,24 +41,69 @@ def _warnings(environment: Environment) -> Iterable[str]:
 
 
 def test(inventory: Path) -> RunResult:
-    return execute(request("site-test", "", inventory))
+    return execute(request("site-test", "", inventory, transfer=True))
+
+
+LEG = ("from", "to", "result", "ms", "tcp_ms", "latency_ms", "bytes_per_s", "unmeasured", "why")
 
 
 def tested(result: RunResult) -> dict[str, Any]:
-    """``{"hosts": [{"host", "health", "reasons"}], "connectivity": [{"from", "to", "result", "ms", "why"}], "exit_code", "error"}``."""
+    """``{"hosts": [{"host", "health", "reasons", "checks"}], "connectivity": [{LEG}], "exit_code", "error"}``; ``checks``:
+    ``[{"check", "result": ok|degraded|failed, "found", "wanted"}]``."""
     hosts: dict[str, dict[str, Any]] = {}
     for failure in result.failures:
         if failure.unreachable:
-            hosts[failure.host] = {"host": failure.host, "health": "Unreachable", "reasons": [failure.sentence]}
+            hosts[failure.host] = {"host": failure.host, "health": "Unreachable", "reasons": [failure.sentence], "checks": []}
     for answer in result.answers:
         if answer.get("health"):
-            hosts[answer["host"]] = {"host": answer["host"], "health": answer["health"], "reasons": answer.get("reasons", [])}
-    legs = [
-        {key: item.get(key) for key in ("from", "to", "result", "ms", "tcp_ms", "why")}
-        for item in result.results
-        if item["module"] == "xdr_connectivity"
-    ]
+            told = {key: answer.get(key, []) for key in ("reasons", "checks")}
+            hosts[answer["host"]] = {"host": answer["host"], "health": answer["health"], **told}
+    legs = [{key: item.get(key) for key in LEG} for item in result.results if item["module"] == "xdr_connectivity"]
+    for leg in legs:
+        _degrade(hosts, leg)
     return {"hosts": list(hosts.values()), "connectivity": legs, "exit_code": result.exit_code, "error": result.error}
+
+
+def _degrade(hosts: dict[str, dict[str, Any]], leg: Mapping[str, Any]) -> None:
+    """A host that does not reach another, or is not reached from here, is not healthy; that the other one is off is not its fault."""
+    host, other = (leg["to"], "") if leg["from"] == CONTROLLER else (leg["from"], leg["to"])
+    blamed = hosts.get(host)
+    if leg["result"] == "CONNECTED" or blamed is None or hosts.get(other, {}).get("health") == "Unreachable":
+        return
+    blamed["reasons"] = [*blamed["reasons"], f"{leg['from']} → {leg['to']}, {leg['result']}: {leg['why']}"]
+    if blamed["health"] == "Healthy":
+        blamed["health"] = "Degraded"
+
+
+def checked(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All that a test of the sites tells of its hosts, as checks (store/checks.py): whether one answers, how it is, whom it reaches."""
+    return [*_answers(document), *_ways(document)]
+
+
+def _answers(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for one in document["hosts"]:
+        answers = {"host": one["host"], "check": "answers", "wanted": "Ansible logs in and runs a module"}
+        if one["health"] == "Unreachable":
+            yield {**answers, "result": "failed", "found": "; ".join(map(str, one["reasons"]))}
+        else:
+            yield {**answers, "result": "ok", "found": "it does"}
+            yield from ({"host": one["host"], **check} for check in one.get("checks", []))
+
+
+def _ways(document: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for leg in document["connectivity"]:
+        from_here = leg["from"] == CONTROLLER
+        check = {
+            "host": leg["to"] if from_here else leg["from"],
+            "check": "reached from the controller" if from_here else f"reaches {leg['to']}",
+        }
+        connects = leg["result"] == "CONNECTED"
+        yield {
+            **check,
+            "result": "ok" if connects else "failed",
+            "found": f"it connects in {leg['ms']:g} ms" if connects else f"{leg['result']}: {leg['why']}",
+            "wanted": "the connection, the pinned host key, the login and a command",
+        }
 
 
 def health(document: Mapping[str, Any], hosts: Iterable[str]) -> str:
@@ -92,11 +139,12 @@ def render_test(document: Mapping[str, Any]) -> RenderableType:
             one["host"], f"[{_COLOURS.get(one['health'], 'white')}]{one['health']}[/]", escape("; ".join(map(str, one["reasons"])))
         )
     legs = Table(box=None, padding=(0, 2), header_style="dim")
-    for title in ("from", "to", "result", "ms", "why"):
+    for title in ("from", "to", "result", "session ms", "round trip ms", "throughput", "why"):
         legs.add_column(title)
     for leg in document["connectivity"]:
         colour = "green" if leg["result"] == "CONNECTED" else "red"
-        legs.add_row(
-            leg["from"], leg["to"], f"[{colour}]{leg['result']}[/]", str(leg["ms"] if leg["ms"] is not None else ""), leg["why"] or ""
-        )
+        figures = [str(leg[key]) if leg.get(key) is not None else "" for key in ("ms", "latency_ms")]
+        rate = f"{units.size(leg['bytes_per_s'])}/s" if leg.get("bytes_per_s") else ""
+        why = leg["why"] or leg.get("unmeasured") or ""
+        legs.add_row(leg["from"], leg["to"], f"[{colour}]{leg['result']}[/]", *figures, rate, escape(why))
     return Group(hosts, "", legs)

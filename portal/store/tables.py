@@ -218,4 +218,27 @@ answers = Table(
     Column("reason", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("at", Float, nullable=False),
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", Text, nullable=False),
+    Column("check", Text, nullable=False),
+    Column("result", Text, nullable=False),  # ok, degraded, failed
+    Column("evidence", Text, nullable=False),  # of the newest look
+    Column("wanted", Text, nullable=False),
+    Column("since", Float, nullable=False),  # the first look with this result
+    Column("seen", Float, nullable=False),  # the newest one
+)
+Index("checks_of_host", checks.c.host, checks.c.check, checks.c.id)
+
+links = Table(
+    "links",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("at", Float, primary_key=True),
+    Column("latency_ms", Float),  # null: the way did not connect, or it was not measured
+    Column("bytes_per_s", Float),  # null: as above; it is measured less often
 )

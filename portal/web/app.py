@@ -16,7 +16,27 @@ from starlette.staticfiles import StaticFiles
 
 from .. import PROJECT
 from ..store import Store
-from . import answers, auth, banner, hub, incidents, lag, pages, plans, previews, runbook, runs, sites, streams, trail, users, windows
+from . import (
+    answers,
+    auth,
+    banner,
+    diagnosis,
+    hub,
+    incidents,
+    lag,
+    pages,
+    plans,
+    previews,
+    runbook,
+    runs,
+    site_history,
+    sites,
+    streams,
+    support,
+    trail,
+    users,
+    windows,
+)
 from .desk import Desk
 from .environment import Inventory
 from .headers import Headers
@@ -49,6 +69,9 @@ ROUTES = [
     Route("/plans/{plan}/windows/cancel", windows.cancel, methods=["POST"]),
     Route("/plans/{plan}/windows/ask", windows.ask, methods=["POST"]),
     Route("/plans/{plan}/windows/answer", windows.answer, methods=["POST"]),
+    Route("/plans/{plan}/diagnosis", diagnosis.one),
+    Route("/plans/{plan}/diagnose", diagnosis.find_out, methods=["POST"]),
+    Route("/plans/{plan}/bundle", support.bundle, methods=["POST"]),
     Route("/plans/{plan}/{action}", plans.act, methods=["POST"]),
     Route("/plans/{plan}/preview/{action}", previews.one),
     Route("/plans/{plan}/preview/{action}", previews.make, methods=["POST"]),
@@ -66,6 +89,11 @@ ROUTES = [
     Route("/windows.ics", windows.calendar),
     Route("/answer/{token}", answers.shown),
     Route("/answer/{token}", answers.given, methods=["POST"]),
+    Route("/sites/bundle", support.bundle, methods=["POST"]),
+    Route("/sites/{site}", site_history.one),
+    Route("/sites/{site}/links", site_history.over_time),
+    Route("/sites/{site}/diagnosis", diagnosis.one),
+    Route("/sites/{site}/diagnose", diagnosis.find_out, methods=["POST"]),
     Route("/audit", trail.overview),
     Route("/users", users.overview),
     Route("/users/add", users.add, methods=["POST"]),

@@ -19,6 +19,7 @@ from ..store import answers, events, runs
 from ..store.accounts import Role
 from ..store.runs import MOVES, ROLLBACK, STOP, Run
 from .course import Course
+from .diagnosis import found_by
 from .environment import Plan
 from .lines import line
 from .pages import page
@@ -171,6 +172,7 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         outcome=outcome(run),
         achieved=list(achieved.told(cost)) if (cost := (run.result or {}).get("achieved")) else [],
         facts=facts,
+        **found_by(run),
         question=facts.question if facts and facts.question and facts.question.run.id == run.id else None,
         answered=runs.answer_to(store, run) if run.ended and run.action in MOVES else None,
         pause=pause,

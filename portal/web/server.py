@@ -16,6 +16,7 @@ import uvicorn
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from .. import var_folder
+from ..diagnosis import certificates
 from ..store import Store
 from ..store.engine import url_of
 from .app import create_app
@@ -41,6 +42,7 @@ def serve(
     """
     store = Store.open(url_of(var_folder(inventory)))
     with contextlib.closing(store), _listening(host, port) as listener, _ends_well():
+        certificates.tell(store, certificate)
         scheme = "https" if certificate else "http"
         say(f"The portal is at {scheme}://{_shown(host)}:{listener.getsockname()[1]}/")
         if host not in _LOCAL and not certificate and not proxy:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from .. import sites
 from ..actions import asked
-from ..store import observations, runs
+from ..store import checks, observations, runs
 from ..store.accounts import Role
 from ..store.runs import Run
 from .pages import page
@@ -45,6 +45,8 @@ def _page(visit: Visit, refusal: str = "", status: int = 200) -> Response:
     seen = observations.get(visit.desk.store, observations.SITES)
     document = (seen.document or {}) if seen else {}
     listed = visit.desk.inventory.listed()
+    everywhere = [*(host for site in listed["sites"] for host in site["hosts"]), listed["witness"]]
+    found = [one for one in checks.newest(visit.desk.store, everywhere) if one.result != "ok"]
     return page(
         visit,
         "sites.html",
@@ -54,6 +56,7 @@ def _page(visit: Visit, refusal: str = "", status: int = 200) -> Response:
         trouble=seen.error if seen else "",
         hosts={one["host"]: one for one in document.get("hosts", [])},
         health={site["site"]: sites.health(document, site["hosts"]) for site in listed["sites"]} if document else {},
+        wrong={host: [one for one in found if one.host == host] for host in everywhere},
         matrix=Matrix(document),
         active=_active(visit),
         refusal=refusal,

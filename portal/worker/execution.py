@@ -27,6 +27,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 from .. import achieved, actions, plan_view, preview
 from .. import runs as folders
 from ..cutover import FAILBACK, Cutover, begin_by, counting, gathered
+from ..diagnosis.gather import DIAGNOSE, diagnosed
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
@@ -49,7 +50,7 @@ def requested(run: Run, inventory: Path) -> RunRequest:
     found = plan_view.one_plan(plan, inventory) if plan else plan_view.all_plans(inventory)
     attestation, point, reason, keep = (run.arguments.get(name, "") for name in ("attestation", "recovery_point", "reason", "keep"))
     typed = {"attestation": attestation, "point": point, "reason": reason, "keep": keep, "by": run.requested_by}
-    wanted = actions.request(run.action, plan, inventory, **typed, check=run.check)
+    wanted = actions.request(run.action, plan, inventory, **typed, transfer=bool(run.arguments.get("transfer")), check=run.check)
     return replace(wanted, downtime=found["failback"]["deadline"]) if run.action == FAILBACK and not run.check else wanted
 
 
@@ -102,7 +103,8 @@ class Executor:
             if not newest or newest[-1]["kind"] != "ended":
                 events.append(self.store, run.id, [ended], by=self.worker)
             cost = achieved.of(self.store, run, self._targets(run))
-            more = {"achieved": cost and cost.to_json(), "preview": preview.of(self.store, run, kept)}
+            findings = diagnosed(self.store, self.inventory, run, document) if run.action == DIAGNOSE else None
+            more = {"achieved": cost and cost.to_json(), "preview": preview.of(self.store, run, kept), "findings": findings}
             runs.finish(self.store, run.id, {**kept, **more}, by=self.worker)
 
         self.patiently(tell)

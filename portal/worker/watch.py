@@ -8,19 +8,22 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import actions, sites, status
+from ..diagnosis.gather import DIAGNOSE
 from ..results import RunResult
-from ..store import Store, lags, observations, runs
+from ..store import Store, checks, lags, links, observations, runs
 from ..store.runs import Run
 from .execution import Prepare, requested
 from .plans import Plans
 
 PLAN_EVERY = 30.0  # seconds
 SITES_EVERY = 60.0
+TRANSFER_EVERY = 900.0  # looks that measure the throughput, too
 TICK = 0.3
 
 log = logging.getLogger("xdr.worker")
@@ -44,6 +47,9 @@ class Watch:
         if run.action == "site-test":
             if result and not result.stopped:
                 self._keep_sites(result)
+        elif run.action == DIAGNOSE:
+            if result and not result.stopped:
+                self._keep_history(sites.tested(result))
         elif not run.cycle:
             self._asked.add(run.plan)
 
@@ -72,7 +78,8 @@ class Watch:
     def _look(self, subject: str) -> None:
         self._asked.discard(subject)
         of_sites = subject == observations.SITES
-        run = Run(id="", plan=actions.ALL_PLANS if of_sites else subject, action="site-test" if of_sites else "status")
+        arguments = {"transfer": of_sites and self._measures()}
+        run = Run(id="", plan=actions.ALL_PLANS if of_sites else subject, action="site-test" if of_sites else "status", arguments=arguments)
         request = self.prepare(run, self.inventory)
         try:
             result = actions.execute(request, stop=self.ending)
@@ -86,13 +93,26 @@ class Watch:
         else:
             self._keep_plan(subject, result)
 
+    def _measures(self) -> bool:
+        """Whether it is time to measure the throughput between the sites."""
+        last, now = self._looked.get("transfer"), time.monotonic()
+        if last is not None and now - last < TRANSFER_EVERY:
+            return False
+        self._looked["transfer"] = now
+        return True
+
     def _keep_sites(self, result: RunResult) -> None:
         document = sites.tested(result)
+        self._keep_history(document)
         if document["hosts"]:
             observations.put(self.store, observations.SITES, document)
         else:
             observations.failed(self.store, observations.SITES, result.error)
         self._looked[observations.SITES] = time.monotonic()
+
+    def _keep_history(self, document: Mapping[str, Any]) -> None:
+        checks.keep(self.store, sites.checked(document))
+        links.keep(self.store, document["connectivity"])
 
     def _keep_plan(self, plan: str, result: RunResult) -> None:
         document = status.document(plan, result) if result.view else {}

@@ -39,6 +39,9 @@ TABLE = {
     ("POST", "/plans/{plan}/windows/cancel"): Role.operator,
     ("POST", "/plans/{plan}/windows/ask"): Role.operator,
     ("POST", "/plans/{plan}/windows/answer"): Role.viewer,
+    ("GET", "/plans/{plan}/diagnosis"): Role.viewer,
+    ("POST", "/plans/{plan}/diagnose"): Role.operator,
+    ("POST", "/plans/{plan}/bundle"): Role.dr_admin,
     ("POST", "/plans/{plan}/{action}"): Role.operator,
     ("GET", "/plans/{plan}/preview/{action}"): Role.viewer,
     ("POST", "/plans/{plan}/preview/{action}"): Role.operator,
@@ -54,6 +57,11 @@ TABLE = {
     ("POST", "/sites/test"): Role.operator,
     ("GET", "/windows"): Role.viewer,
     ("GET", "/windows.ics"): Role.viewer,
+    ("POST", "/sites/bundle"): Role.dr_admin,
+    ("GET", "/sites/{site}"): Role.viewer,
+    ("GET", "/sites/{site}/links"): Role.viewer,
+    ("GET", "/sites/{site}/diagnosis"): Role.viewer,
+    ("POST", "/sites/{site}/diagnose"): Role.operator,
     ("GET", "/audit"): Role.dr_admin,
     ("GET", "/users"): Role.dr_admin,
     ("POST", "/users/add"): Role.dr_admin,
@@ -81,6 +89,7 @@ def filled(path: str, run: str) -> str:
         .replace("{run}", run)
         .replace("{user}", "vera")
         .replace("{version}", "0" * 40)
+        .replace("{site}", "frankfurt")
     )
 
 

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils import measuring
+from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached
+from ansible_collections.xdr.failback.plugins.module_utils.site import load_site
+from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import build
 
 from tests.support.processes import free_port
 from tests.support.site_host import ModuleCaller, SiteHost, site_host
@@ -34,7 +39,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """An sshd whose forced command answers only a ping."""
     folder = tmp_path_factory.mktemp("agent")
     script = folder / "agent.sh"
-    script.write_text('#!/bin/sh\nif [ "$SSH_ORIGINAL_COMMAND" = ping ]; then echo pong; else echo "no such verb" >&2; exit 2; fi\n')
+    script.write_text('#!/bin/sh\nif [ "$SSH_ORIGINAL_COMMAND" = ping ]; then echo pong; else echo "invalid choice" >&2; exit 2; fi\n')
     script.chmod(0o755)
     with sshd(folder / "sshd", address=ADDRESS, forced_command=str(script)) as server:
         yield server
@@ -153,6 +158,57 @@ def test_from_site_to_site(call: ModuleCaller, site: SiteHost) -> None:
     assert all(result["from"] == "hv1" for result in answer["results"])
     assert answer["xdr_code"] == "no_connection"
     assert "good" not in answer["msg"].replace("hv1 → ", "").split(";")[0]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Iterator[SiteHost]:
+    """A host whose peer runs the real agent."""
+    far = site_host(tmp_path / "far")
+    path = tmp_path / "agent.pyz"
+    path.write_bytes(build().content)
+    forced = f"/usr/bin/python3 -I {path} ssh --state-dir {far.state_dir}"
+    with sshd(tmp_path / "sshd", address=ADDRESS, forced_command=forced) as server:
+        host = site_host(tmp_path / "state")
+        host.write_site(peers={"far": server.peer()})
+        yield host
+
+
+def test_the_real_agent_tells_version_and_clock_and_the_way_is_measured(call: ModuleCaller, linked: SiteHost) -> None:
+    asked = linked.arguments(origin="site", peers=["far"], measure=["far"])
+    result = one(call("xdr_connectivity", asked))
+    assert (result["result"], result["version"], result["unmeasured"]) == ("CONNECTED", build().version, "")
+    assert abs(result["clock_s"]) <= result["clock_error_s"] + 0.1, "it is one machine"
+    assert 0 < result["latency_ms"] < result["ms"]
+    assert result["bytes_per_s"] is None
+    with_bytes = one(call("xdr_connectivity", {**asked, "transfer_bytes": 3 << 20}))
+    assert with_bytes["bytes_per_s"] > 0
+
+
+def test_no_more_is_sent_than_allowed(linked: SiteHost) -> None:
+    peer = load_site(linked.state_dir).peers["far"]
+    assert measuring.measure(peer, 1 << 20)["bytes_sent"] <= 1 << 20
+    assert "bytes_sent" not in measuring.measure(peer, 0)
+
+
+def test_an_agent_that_does_not_measure(call: ModuleCaller, site: SiteHost) -> None:
+    """An older one, here one that knows only ping."""
+    result = one(call("xdr_connectivity", site.arguments(origin="site", peers=["good"], measure=["good"], transfer_bytes=1 << 20)))
+    assert (result["result"], result["latency_ms"]) == ("CONNECTED", None)
+    assert result["unmeasured"] == "good: its agent is older and measures nothing. Apply the role site_agent to it"
+
+
+def test_a_measurement_that_takes_too_long_is_given_up(linked: SiteHost) -> None:
+    peer = load_site(linked.state_dir).peers["far"]
+    with pytest.raises(NotReached, match=r"took longer than 0\.001 s"):
+        measuring.measure(peer, 1 << 20, within=0.001)
+
+
+def test_what_is_no_question_ends_the_measurement() -> None:
+    answers = io.BytesIO()
+    assert measuring.serve(io.BytesIO(b"P\0\0\0\0D\0\0\0\3abcE\0\0\0\0"), answers) == 0
+    assert answers.getvalue() == b"PE"
+    assert measuring.serve(io.BytesIO(b"D\xff\xff\xff\xff"), answers) == 2
+    assert measuring.serve(io.BytesIO(b"X\0\0\0\0"), answers) == 2
 
 
 def test_a_name_that_is_no_peer(call: ModuleCaller, site: SiteHost) -> None:

@@ -46,6 +46,7 @@ ONLY_IN = {
     "icalendar": {"portal/ics.py"},
     "argon2": {"portal/store/accounts.py"},
     "blake3": {"portal/bench/limits.py"},  # guarded
+    "cryptography": {"portal/diagnosis/certificates.py"},
     "dbos": {"portal/worker/queue.py"},
     "dns": {f"{PLUGINS}/module_utils/traffic/dns_client.py"},  # guarded: only a host that changes DNS records needs it
     "nbd": {f"{PLUGINS}/module_utils/delta/trackers/qemu/dirty.py"},  # guarded: only the tracker qemu_bitmap needs it

@@ -78,6 +78,10 @@ def _remote(options: argparse.Namespace, state_dir: Path, version: str) -> int:
         from .delta.receiver import serve
 
         return serve(state_dir, sys.stdin.buffer, sys.stdout.buffer)
+    if options.verb == "measure":
+        from .measuring import serve as answer_measure
+
+        return answer_measure(sys.stdin.buffer, sys.stdout.buffer)
     if options.verb == "record":
         from .record import load
 
@@ -140,7 +144,8 @@ def _remote_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     lease.add_argument("site", choices=("primary", "dr"))
     lease.add_argument("epoch", type=int)
     lease.add_argument("ttl", type=int, help="seconds")
-    return [receive, ping, record, lease, end, verbs.add_parser("version", help="print the version")]
+    measure = verbs.add_parser("measure", help="answer a peer that measures the channel, on stdin and stdout; keeps nothing")
+    return [receive, ping, measure, record, lease, end, verbs.add_parser("version", help="print the version")]
 
 
 def _state_dir(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

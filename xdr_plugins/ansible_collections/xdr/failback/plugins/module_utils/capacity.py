@@ -29,36 +29,66 @@ class Finding:
     failed: bool = True
 
 
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. ``found`` is told where nothing is wrong with it; else the findings tell."""
+
+    name: str
+    wanted: str
+    found: str
+    findings: Sequence[Finding] = ()
+
+    def to_json(self) -> dict[str, str]:
+        result = {"Healthy": "ok"}.get(verdict(self.findings), verdict(self.findings).lower())
+        told = "; ".join(finding.reason for finding in self.findings)
+        return {"check": self.name, "result": result, "found": told or self.found, "wanted": self.wanted}
+
+
 def inspect(state_dir: Path, paths: Sequence[Mapping[str, Any]], ports: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """``host``, ``health`` (Healthy, Degraded, Failed), ``reasons``, ``capacity``, ``agent_version``, ``time``;
+    """``host``, ``health`` (Healthy, Degraded, Failed), ``reasons``, ``checks``, ``capacity``, ``agent_version``, ``time``;
     never raises for what it finds.
 
     ``paths``: ``[{"path", "needs_bytes"}]``; where a path does not exist yet, the room is that of its nearest folder.
     ``ports``: ``[{"name": resource, "address", "port"}]`` that must be free.
     """
-    findings = folder_findings(state_dir, "the state folder")
     capacity = [room(Path(wanted["path"])) for wanted in paths]
-    findings += room_findings(paths, capacity)
     version, agent = agent_version(state_dir / AGENT)
-    findings += agent
-    host = ""
-    try:
-        site = load_site(state_dir)
-    except XdrError as error:
-        findings.append(Finding(error.sentence()))
-    else:
-        host = site.host
-        findings += [*site_findings(site), *service_findings(site)]
-    findings += port_findings(ports)
-    findings += clock_findings(state_dir)
+    checks = [Check("state folder", f"{state_dir} can be written", "it can be written", folder_findings(state_dir, "the state folder"))]
+    if paths:
+        free = ", ".join(f"{one['path']}: {one['free_bytes']} bytes free" for one in capacity)
+        checks.append(Check("room", "what is needed is free", free, room_findings(paths, capacity)))
+    checks.append(Check("agent", "it runs and tells its version", version, agent))
+    host, of_site = _site_checks(state_dir)
+    checks += of_site
+    if ports:
+        checks.append(Check("ports", "nothing listens where services will", "they are free", port_findings(ports)))
+    checks.append(Check("clock", "not behind this host's own files", "not behind them", clock_findings(state_dir)))
+    findings = [finding for check in checks for finding in check.findings]
     return {
         "host": host,
         "health": verdict(findings),
         "reasons": [finding.reason for finding in findings],
+        "checks": [check.to_json() for check in checks],
         "capacity": capacity,
         "agent_version": version,
         "time": time.time(),
     }
+
+
+def _site_checks(state_dir: Path) -> tuple[str, list[Check]]:
+    """The host's name, and what site.json and the registered plans ask for."""
+    wanted = "site.json names this host and its peers"
+    try:
+        site = load_site(state_dir)
+    except XdrError as error:
+        return "", [Check("set up", wanted, "", [Finding(error.sentence())])]
+    checks = [Check("set up", wanted, f"{site.host}, peers {', '.join(sorted(site.peers)) or 'none'}")]
+    if site.volume_roots:
+        checks.append(Check("volume roots", f"{', '.join(site.volume_roots)} can be written", "they can be written", root_findings(site)))
+    if site.supervisor_socket:
+        checks.append(Check("supervisor", f"supervisord answers at {site.supervisor_socket}", "it answers", supervisor_findings(site)))
+    services = "each can be started, and asks the start guard before"
+    return site.host, [*checks, Check("services", services, "each can and does, where there is one", service_findings(site))]
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -119,13 +149,14 @@ def agent_version(agent: Path) -> tuple[str, list[Finding]]:
     return done.stdout.strip(), []
 
 
-def site_findings(site: Site) -> list[Finding]:
-    findings = [finding for root in site.volume_roots for finding in folder_findings(Path(root), "the volume root")]
-    why = _socket_refuses(site.supervisor_socket) if site.supervisor_socket else ""
-    if why:
-        reason = f"supervisord does not answer at {site.supervisor_socket} ({why}), so no instance can be started. Start supervisord"
-        findings.append(Finding(reason, failed=False))
-    return findings
+def root_findings(site: Site) -> list[Finding]:
+    return [finding for root in site.volume_roots for finding in folder_findings(Path(root), "the volume root")]
+
+
+def supervisor_findings(site: Site) -> list[Finding]:
+    why = _socket_refuses(site.supervisor_socket)
+    reason = f"supervisord does not answer at {site.supervisor_socket} ({why}), so no instance can be started. Start supervisord"
+    return [Finding(reason, failed=False)] if why else []
 
 
 def service_findings(site: Site) -> list[Finding]:

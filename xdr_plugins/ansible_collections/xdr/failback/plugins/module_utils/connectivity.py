@@ -7,13 +7,14 @@ The legs in their order: TCP (a connection), SSH (the protocol), HOST_KEY (the p
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from . import channel
+from . import channel, measuring
 from .errors import NotReached, XdrError
 from .parallel import each
 from .site import Peer, Site
@@ -32,7 +33,9 @@ class Way:
     """``result``: CONNECTED or the leg that failed. Times in milliseconds, None where that leg was not passed.
 
     ``tcp_ms``: to connect; ``ssh_ms``: handshake and login; ``ms``: from asking for a command over there to its end.
-    From a site, ``ms`` is all of it: a new channel, the login and the agent's ping.
+    From a site, ``ms`` is all of it: a new channel, the login and the agent's ping, which also tells ``version`` and how far its clock is
+    ahead of this one (``clock_s``), give or take ``clock_error_s``. ``latency_ms`` (one round trip over an open channel) and
+    ``bytes_per_s`` where they were measured; ``unmeasured`` says why they could not be.
     """
 
     start: str
@@ -42,6 +45,12 @@ class Way:
     tcp_ms: float | None = None
     ssh_ms: float | None = None
     why: str = ""
+    latency_ms: float | None = None
+    bytes_per_s: int | None = None
+    unmeasured: str = ""
+    clock_s: float | None = None
+    clock_error_s: float | None = None
+    version: str = ""
 
     def to_json(self) -> dict[str, Any]:
         fields = asdict(self)
@@ -88,6 +97,19 @@ def _peer(site: Site, name: str) -> Peer:
     return site.peers[name]
 
 
+def measured(site: Site, ways: Sequence[Way], names: Sequence[str], nbytes: int) -> list[Way]:
+    """The ways, with what ``measuring.measure`` found of those to these peers: one after the other, for they share the line."""
+    return [_measured(site.peers[way.to], way, nbytes) if way.to in names and way.result == "CONNECTED" else way for way in ways]
+
+
+def _measured(peer: Peer, way: Way, nbytes: int) -> Way:
+    try:
+        found = measuring.measure(peer, nbytes)
+    except XdrError as error:
+        return replace(way, unmeasured=error.sentence())
+    return replace(way, latency_ms=found["latency_ms"], bytes_per_s=found.get("bytes_per_s"))
+
+
 def to_peer(here: str, peer: Peer, timeout: float) -> Way:
     watch = Stopwatch()
     try:
@@ -95,11 +117,23 @@ def to_peer(here: str, peer: Peer, timeout: float) -> Way:
     except LegError as failed:
         return Way(here, peer.name, failed.leg, why=failed.why)
     tcp_ms = watch.lap()
+    asked = time.time()
     try:
-        channel.run(peer, "ping", timeout=timeout)
+        said = channel.run(peer, "ping", timeout=timeout)
     except XdrError as error:
         return Way(here, peer.name, leg_of(error), tcp_ms=tcp_ms, why=error.sentence())
-    return Way(here, peer.name, "CONNECTED", ms=watch.lap(), tcp_ms=tcp_ms)
+    ms = watch.lap()
+    return replace(Way(here, peer.name, "CONNECTED", ms=ms, tcp_ms=tcp_ms), **_told(said, asked, ms / 1000))
+
+
+def _told(said: str, asked: float, took: float) -> dict[str, Any]:
+    """Version and clock, of a ping's answer. Between ``asked`` and the end nobody knows when it looked at its clock."""
+    try:
+        answer = json.loads(said)
+        ahead = float(answer["time"]) - (asked + took / 2)
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {"version": str(answer.get("version", "")), "clock_s": round(ahead, 3), "clock_error_s": round(took / 2, 3)}
 
 
 def leg_of(error: XdrError) -> str:

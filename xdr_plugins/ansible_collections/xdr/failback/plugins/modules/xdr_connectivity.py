@@ -55,6 +55,15 @@ options:
     description: Names of this host's peers.
     type: list
     elements: str
+  measure:
+    description: Those of O(peers) to which the latency of an open channel is measured, too.
+    type: list
+    elements: str
+    default: []
+  transfer_bytes:
+    description: With O(measure), at most so many bytes go to each of them, for about half a second, to measure the throughput.
+    type: int
+    default: 0
   timeout:
     description: Seconds for each leg.
     type: float
@@ -116,6 +125,12 @@ results:
     ms: {description: "Milliseconds for a command over an open session; from a site, for a new session and the agent's ping.", type: float}
     tcp_ms: {description: Milliseconds to connect., type: float}
     ssh_ms: {description: "Milliseconds for handshake and login; from the controller only.", type: float}
+    latency_ms: {description: "Milliseconds for a round trip over an open channel, the median of five; with O(measure).", type: float}
+    bytes_per_s: {description: "Throughput of incompressible bytes in this direction; with O(transfer_bytes).", type: int}
+    unmeasured: {description: "Why these could not be measured, else empty.", type: str}
+    clock_s: {description: "By how many seconds the peer's clock is ahead of this host's; from a site only.", type: float}
+    clock_error_s: {description: "By how much that may be wrong, half the time of the ping.", type: float}
+    version: {description: "The version of the peer's agent; from a site only.", type: str}
     why: {description: "Why the leg failed and what to do, else empty.", type: str}
 """
 
@@ -125,7 +140,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.xdr.failback.plugins.module_utils import login
 from ansible_collections.xdr.failback.plugins.module_utils.arguments import SITE_ARGUMENTS
-from ansible_collections.xdr.failback.plugins.module_utils.connectivity import from_site, require_all
+from ansible_collections.xdr.failback.plugins.module_utils.connectivity import from_site, measured, require_all
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.module_utils.site import load_site
 
@@ -148,6 +163,8 @@ def main() -> None:
             "origin": {"type": "str", "choices": ["controller", "site"], "required": True},
             "targets": {"type": "list", "elements": "dict", "options": TARGET},
             "peers": {"type": "list", "elements": "str"},
+            "measure": {"type": "list", "elements": "str", "default": []},
+            "transfer_bytes": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 10.0},
             "must_connect": {"type": "bool", "default": True},
         },
@@ -162,7 +179,9 @@ def main() -> None:
         if parameters["origin"] == "controller":
             ways = login.from_controller(parameters["targets"], parameters["timeout"])
         else:
-            ways = from_site(load_site(Path(parameters["state_dir"])), parameters["peers"], parameters["timeout"])
+            site = load_site(Path(parameters["state_dir"]))
+            ways = from_site(site, parameters["peers"], parameters["timeout"])
+            ways = measured(site, ways, parameters["measure"], parameters["transfer_bytes"])
         answer["results"] = [way.to_json() for way in ways]
         if parameters["must_connect"]:
             require_all(answer["results"])

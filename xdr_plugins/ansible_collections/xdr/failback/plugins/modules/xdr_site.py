@@ -50,6 +50,10 @@ options:
     type: str
     choices: [Failed, Degraded, Healthy]
     default: Failed
+  inspect:
+    description: Also tell RV(facts), for a diagnosis.
+    type: bool
+    default: false
   plan:
     description: Name of the protection plan; not used, accepted as of the other modules.
     type: str
@@ -93,6 +97,20 @@ reasons:
   returned: always
   type: list
   elements: str
+checks:
+  description: One entry for each thing that was looked at.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    check: {description: "What was looked at, such as V(agent).", type: str}
+    result: {description: "V(ok), V(degraded) or V(failed).", type: str}
+    found: {description: What was found., type: str}
+    wanted: {description: What it should be., type: str}
+facts:
+  description: Clock, versions, room, quota, locks, spools, trackers and certificates of this host, as they are.
+  returned: with O(inspect)
+  type: dict
 capacity:
   description: One entry for each of O(paths).
   returned: always
@@ -135,11 +153,16 @@ def main() -> None:
             "plan": {"type": "str"},
             "paths": {"type": "list", "elements": "dict", "default": [], "options": PATH},
             "ports": {"type": "list", "elements": "dict", "default": [], "options": PORT},
+            "inspect": {"type": "bool", "default": False},
             "at_least": {"type": "str", "choices": ["Failed", "Degraded", "Healthy"], "default": "Failed"},
         },
         supports_check_mode=True,
     )
     found = inspect(Path(module.params["state_dir"]), module.params["paths"], module.params["ports"])
+    if module.params["inspect"]:  # imported here, because a site host compiles what it imports at each call
+        from ansible_collections.xdr.failback.plugins.module_utils.inspection import facts
+
+        found["facts"] = facts(Path(module.params["state_dir"]))
     try:
         require(found, module.params["at_least"])
     except XdrError as error:

@@ -38,12 +38,22 @@ def build(collection: Path | None = None) -> Archive:
     """Build the archive from a collection's folder (this one's by default)."""
     root = collection or Path(__file__).resolve().parents[2]
     sources = _sources(root)
+    version = _version(root, sources)
+    content = _zip(_compiled({**sources, PurePosixPath("__main__.py"): MAIN.format(version=version).encode()}))
+    return Archive(content, version, hashlib.sha256(content).hexdigest())
+
+
+def version_here() -> str:
+    """Of the archive that this collection would build."""
+    root = Path(__file__).resolve().parents[2]
+    return _version(root, _sources(root))
+
+
+def _version(root: Path, sources: dict[PurePosixPath, bytes]) -> str:
     digest = hashlib.sha256()
     for name, content in sources.items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    version = f"{_collection_version(root / 'galaxy.yml')}+{digest.hexdigest()[:12]}"
-    content = _zip(_compiled({**sources, PurePosixPath("__main__.py"): MAIN.format(version=version).encode()}))
-    return Archive(content, version, hashlib.sha256(content).hexdigest())
+    return f"{_collection_version(root / 'galaxy.yml')}+{digest.hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
