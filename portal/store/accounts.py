@@ -11,6 +11,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import argon2
 import sqlalchemy as sa
@@ -119,9 +120,13 @@ def login(store: Store, name: str, password: str) -> str | None:
     token, now = secrets.token_urlsafe(32), time.time()
     with store.writing() as connection:
         connection.execute(sessions.delete().where((sessions.c.seen_at < now - IDLE) | (sessions.c.created_at < now - LONGEST)))
-        values = {"token": _digest(token), "user": name, "csrf": secrets.token_urlsafe(32), "created_at": now, "seen_at": now}
-        connection.execute(sessions.insert().values(**values))
+        connection.execute(sessions.insert(), [session_row(name, token, now)])
     return token
+
+
+def session_row(name: str, token: str, now: float) -> dict[str, Any]:
+    """A session as it is stored."""
+    return {"token": _digest(token), "user": name, "csrf": secrets.token_urlsafe(32), "created_at": now, "seen_at": now}
 
 
 def session(store: Store, token: str, *, used: bool = True) -> Session | None:
