@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Inventory, load_environment
+from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Inventory, Kept, load_environment
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Field, Source, SourceError, kind, read_source
 
 
-def load(inventory: Path) -> Environment:
-    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``).
+def load(inventory: Path, kept: Kept | None = None) -> Environment:
+    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``). ``kept``: of the time before.
 
     Raises SourceError with every problem, XdrError when the folder has no hosts.yml or plans.yml.
     """
@@ -31,7 +31,7 @@ def load(inventory: Path) -> Environment:
     source = read_source(hosts)
     for name, group in source.data.items():
         _collect(source, (name,), group, groups, roots)
-    return load_environment(config, Inventory(groups, roots))
+    return load_environment(config, Inventory(groups, roots), kept)
 
 
 def _collect(source: Source, field: Field, group: Any, groups: dict[str, list[str]], roots: dict[str, list[str]]) -> list[str]:

@@ -23,9 +23,9 @@ KINDS = (PAGES, AGE, VIEWERS)
 
 @dataclass(frozen=True)
 class Figure:
-    """``value`` and ``goal`` in milliseconds, the value may not be above the goal; None where nothing came. ``first``: of a page that nobody
-    had asked for yet. ``cpu``: milliseconds of the portal's core for one page, or for one event's way to one viewer. ``broken``: events
-    were lost or doubled."""
+    """``value`` and ``goal`` in milliseconds, the value may not be above the goal; None where nothing came. ``first``: of a page that
+    nobody had asked for yet. ``cpu``: milliseconds of the portal's core for one page, or for one event's way to one viewer.
+    ``broken``: events were lost or doubled."""
 
     name: str
     value: float | None

@@ -141,7 +141,7 @@ def _ended(size: Size, number: int, run: Run) -> Run:
         **{"state": state, "reason": "", "proof": "", "achieved": None, "killed": False},
         **{"run_id": run.id, "action": run.action, "plan": run.plan},
     }
-    over = {"status": "ended", "ended_at": begin + 60, "exit_code": 0, "attempts": 1, "worker": WORKER}
+    over: dict[str, Any] = {"status": "ended", "ended_at": begin + 60, "exit_code": 0, "attempts": 1, "worker": WORKER}
     return replace(run, result=result, launches=[None], **over)
 
 

@@ -19,6 +19,7 @@ from ..store import Store, events, observations, runs, workers
 
 EVERY = 0.3  # seconds between two looks at what somebody watches
 TAIL = 2000  # events of a run in memory; who is further behind reads the store
+LISTED = 20  # runs whose changes are told: the newest
 CHECK = 5.0  # seconds after which a viewer's session is looked at again
 _log = logging.getLogger("uvicorn.error")
 
@@ -104,16 +105,13 @@ class Changes:
         return _stamped(self.topics)
 
     def _topics(self) -> dict[str, str]:
+        seen = observations.stamps(self.store)
         return {
-            "plans": _digest([self._seen(observations.of_plan(name)) for name in sorted(self._plans())]),
-            "sites": _digest(self._seen(observations.SITES)),
-            "runs": _digest([(run.id, run.status, run.message) for run in runs.latest(self.store, limit=20)]),
+            "plans": _digest([(name, seen.get(observations.of_plan(name))) for name in sorted(self._plans())]),
+            "sites": _digest(seen.get(observations.SITES)),
+            "runs": _digest(runs.heads(self.store, LISTED)),
             "worker": _digest([worker.id for worker in workers.alive(self.store) if worker.serves]),
         }
-
-    def _seen(self, subject: str) -> Any:
-        found = observations.get(self.store, subject)
-        return (found.subject, found.at, found.error) if found else None
 
 
 def _digest(value: Any) -> str:

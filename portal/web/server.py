@@ -17,8 +17,11 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 
 from .. import var_folder
 from ..store import Store
+from ..store.accounts import Role
 from ..store.engine import url_of
+from . import all_plans
 from .app import create_app
+from .desk import Desk
 
 GRACE = 5  # seconds that requests get to end
 _LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -41,13 +44,21 @@ def serve(
     """
     store = Store.open(url_of(var_folder(inventory)))
     with contextlib.closing(store), _listening(host, port) as listener, _ends_well():
+        app = create_app(store, inventory)
+        _warm(app.state.desk)
         scheme = "https" if certificate else "http"
         say(f"The portal is at {scheme}://{_shown(host)}:{listener.getsockname()[1]}/")
         if host not in _LOCAL and not certificate and not proxy:
             print("xdr: passwords cross the network in the clear: give it a certificate, or put a proxy before it", file=sys.stderr)
-        server = uvicorn.Server(_config(create_app(store, inventory), certificate, key, proxy))
+        server = uvicorn.Server(_config(app, certificate, key, proxy))
         server.run(sockets=[listener])
         return 0 if server.started else 1
+
+
+def _warm(desk: Desk) -> None:
+    """What takes long where there is much of it, before the first page is asked for: the plans' files, what was seen, runs at work."""
+    desk.inventory.read()
+    all_plans.all_facts(desk, Role.viewer)
 
 
 def _config(app: Any, certificate: Path | None, key: Path | None, proxy: str) -> uvicorn.Config:
