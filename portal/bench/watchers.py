@@ -43,7 +43,7 @@ class Viewer(asyncio.Protocol):
         self._crowd, self._request = crowd, request
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._rest = b""
-        self._seq = crowd.after
+        self.seq = crowd.after
         self._done = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,11 +68,11 @@ class Viewer(asyncio.Protocol):
 
     def _event(self, seq: int, now: float) -> None:
         crowd = self._crowd
-        if seq <= self._seq:
+        if seq <= self.seq:
             crowd.doubled += 1
             return
-        crowd.lost += seq - self._seq - 1
-        self._seq = seq
+        crowd.lost += seq - self.seq - 1
+        self.seq = seq
         if seq in crowd.arrived:
             crowd.arrived[seq].append(now)
         if seq >= crowd.last and not self._done:
@@ -85,14 +85,14 @@ class Viewer(asyncio.Protocol):
         if not self._done:
             self._done = True
             self._crowd.left += 1
-            self._crowd.lost += self._crowd.last - self._seq
+            self._crowd.lost += self._crowd.last - self.seq
             self._crowd.finished()
 
     def end(self) -> None:
         """What it has not got by now is lost."""
         if not self._done:
             self._done = True
-            self._crowd.lost += self._crowd.last - self._seq
+            self._crowd.lost += self._crowd.last - self.seq
 
 
 async def watch(order: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from . import audit, events, workers
 from .engine import Store
 from .holder import lock
-from .tables import ASKED_FOR, UNENDED
+from .tables import ASKED_FOR, SCHEDULED, UNENDED
 from .tables import runs as table
 from .workers import LeaseLost
 
@@ -180,14 +180,19 @@ def unended(store: Store, worker: str | None = None) -> list[Run]:
 def latest(store: Store, *, plan: str = "", limit: int = 50, cycles: bool = False, before: float | None = None) -> list[Run]:
     """The newest first; the schedule's cycles only where they are asked for. ``before``: those requested earlier than that."""
     wanted = sa.select(table).order_by(table.c.requested_at.desc()).limit(limit)
-    if plan:
-        wanted = wanted.where(table.c.plan == plan)
-    if not cycles:
-        wanted = wanted.where(ASKED_FOR)
     if before is not None:
         wanted = wanted.where(table.c.requested_at < before)
+    if not plan:
+        return _newest(store, limit, wanted if cycles else wanted.where(ASKED_FOR))
+    wanted = wanted.where(table.c.plan == plan)
+    return _newest(store, limit, wanted.where(ASKED_FOR), *([wanted.where(SCHEDULED)] if cycles else []))
+
+
+def _newest(store: Store, limit: int, *several: sa.Select[Any]) -> list[Run]:
+    """Of what several queries find, each through its own index."""
     with store.reading() as connection:
-        return [_run(row) for row in connection.execute(wanted).mappings()]
+        found = [_run(row) for wanted in several for row in connection.execute(wanted).mappings()]
+    return sorted(found, key=lambda run: run.requested_at, reverse=True)[:limit]
 
 
 def at_work(store: Store) -> dict[str, Run]:
@@ -211,6 +216,13 @@ def heads(store: Store, limit: int) -> list[tuple[str, str, str]]:
     wanted = sa.select(table.c.id, table.c.status, table.c.message).where(ASKED_FOR).order_by(table.c.requested_at.desc()).limit(limit)
     with store.reading() as connection:
         return [(run_id, status, message) for run_id, status, message in connection.execute(wanted)]
+
+
+def some(store: Store, run_ids: Collection[str]) -> list[Run]:
+    """Those of the ids that there are, without their results."""
+    columns = [column for column in table.c if column.name not in ("result", "launches")]
+    with store.reading() as connection:
+        return [_run(row) for row in connection.execute(sa.select(*columns).where(table.c.id.in_(run_ids))).mappings()]
 
 
 def newest_move(store: Store, plan: str) -> Run | None:

@@ -41,12 +41,17 @@ Index("runs_by_time", runs.c.requested_at)
 Index("runs_of_plan", runs.c.plan, runs.c.status)
 # A store has years of runs, and most of them are cycles that no page lists. The queries say these words as they are here, without
 # parameters: a database takes a partial index only where it sees that the words are the same (tests/unit/test_indexes.py).
-UNENDED, ASKED_FOR = text("runs.status <> 'ended'"), text("runs.origin <> 'schedule'")
-Index("runs_unended", runs.c.requested_at, sqlite_where=text("status <> 'ended'"), postgresql_where=text("status <> 'ended'"))
-_asked_for: dict[str, Any] = {"sqlite_where": text("origin <> 'schedule'"), "postgresql_where": text("origin <> 'schedule'")}
-Index("runs_asked_for", runs.c.requested_at, **_asked_for)
-Index("runs_of_plan_asked_for", runs.c.plan, runs.c.requested_at, **_asked_for)
-Index("runs_of_plan_by_time", runs.c.plan, runs.c.requested_at)
+UNENDED, ASKED_FOR, SCHEDULED = text("runs.status <> 'ended'"), text("runs.origin <> 'schedule'"), text("runs.origin = 'schedule'")
+
+
+def _partial(name: str, words: str, *columns: Column[Any]) -> None:
+    Index(name, *columns, sqlite_where=text(words), postgresql_where=text(words))
+
+
+_partial("runs_unended", "status <> 'ended'", runs.c.requested_at)
+_partial("runs_asked_for", "origin <> 'schedule'", runs.c.requested_at)
+_partial("runs_of_plan_asked_for", "origin <> 'schedule'", runs.c.plan, runs.c.requested_at)
+_partial("runs_of_plan_scheduled", "origin = 'schedule'", runs.c.plan, runs.c.requested_at)
 Index("runs_of_plan_by_action", runs.c.plan, runs.c.action, runs.c.requested_at)
 Index("runs_by_end", runs.c.ended_at)
 # Two clicks at once, on two machines: the second insert fails.

@@ -19,7 +19,7 @@ from .. import var_folder
 from ..store import Store
 from ..store.accounts import Role
 from ..store.engine import url_of
-from . import all_plans
+from . import all_plans, pages
 from .app import create_app
 from .desk import Desk
 
@@ -56,7 +56,8 @@ def serve(
 
 
 def _warm(desk: Desk) -> None:
-    """What takes long where there is much of it, before the first page is asked for: the plans' files, what was seen, runs at work."""
+    """What takes long the first time, before the first page is asked for: templates, the plans' files, what was seen, runs at work."""
+    pages.compile_all()
     desk.inventory.read()
     all_plans.all_facts(desk, Role.viewer)
 
