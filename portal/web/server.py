@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -42,6 +43,8 @@ def serve(
     ``certificate`` and ``key`` (PEM) make it https. ``proxy`` names the addresses whose X-Forwarded headers are believed.
     Raises XdrError: the address cannot be had, the store has another version.
     """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each viewer is an open file, and many systems begin with 1024
     store = Store.open(url_of(var_folder(inventory)))
     with contextlib.closing(store), _listening(host, port) as listener, _ends_well():
         app = create_app(store, inventory)

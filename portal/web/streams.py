@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Send
 
 from ..store import runs
 from ..store.accounts import Role
@@ -24,7 +25,6 @@ from .visit import COOKIE, ROLES, session_of, to_login
 
 Message = dict[str, Any]
 Watch = Callable[[], Awaitable[bool]]
-SLOWEST = 30.0  # seconds in which a browser must take a message
 
 
 async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> AsyncGenerator[bytes, None]:
@@ -40,12 +40,11 @@ async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> Asy
             if feed.stamp != stamp:
                 stamp = feed.stamp
                 yield frame("run", stamp)
-            if behind:
-                continue
-            if over:
+            if over and not behind:
                 yield frame("end", "over")
                 return
-            await bell.wait()
+            if seq >= news.seq and not over:
+                await bell  # what came while the viewer took its part has rung it
 
 
 async def change_messages(streams: Hub, seen: str, lasts: Watch) -> AsyncGenerator[Message, None]:
@@ -61,7 +60,7 @@ async def change_messages(streams: Hub, seen: str, lasts: Watch) -> AsyncGenerat
             if changed:
                 yield {"event": "hint", "id": changes.known, "data": " ".join(changed)}
             else:
-                await bell.wait()
+                await bell
 
 
 async def of_run(request: Request) -> Response:
@@ -91,7 +90,14 @@ Messages = Callable[[Hub, Watch], AsyncGenerator[bytes, None] | AsyncGenerator[M
 
 def _stream(request: Request, messages: Messages) -> Response:
     streams, token = desk(request).hub, request.cookies.get(COOKIE, "")
-    return EventSourceResponse(_guarded(streams, token, messages), send_timeout=SLOWEST)
+    return Stream(_guarded(streams, token, messages))
+
+
+class Stream(EventSourceResponse):
+    async def _send_with_timeout(self, send: Send, message: MutableMapping[str, Any]) -> None:
+        """Without a timer, which would take longer than the message. What a browser does not take waits in its connection, which is full at
+        64 KiB: then the run is not read for it any further."""
+        await send(message)
 
 
 async def _guarded(streams: Hub, token: str, messages: Messages) -> AsyncGenerator[bytes | Message, None]:
