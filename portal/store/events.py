@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from . import holder
 from .engine import Store
 from .tables import events as table
+from .tables import runs
 
 Event = dict[str, Any]
 
@@ -68,6 +69,7 @@ def last(store: Store, run_id: str) -> int:
 
 def lasts(store: Store, run_ids: Collection[str]) -> dict[str, int]:
     """The same for several runs; those without events are left out."""
-    wanted = sa.select(table.c.run_id, sa.func.max(table.c.seq)).where(table.c.run_id.in_(run_ids)).group_by(table.c.run_id)
+    newest = sa.select(sa.func.max(table.c.seq)).where(table.c.run_id == runs.c.id).scalar_subquery()  # grouped, all of them were counted
+    wanted = sa.select(runs.c.id, newest).where(runs.c.id.in_(run_ids))
     with store.reading() as connection:
-        return {run_id: int(seq) for run_id, seq in connection.execute(wanted)} if run_ids else {}
+        return {run_id: int(seq) for run_id, seq in connection.execute(wanted) if seq} if run_ids else {}

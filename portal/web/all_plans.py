@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ..store import observations, runs
 from ..store.accounts import Role
-from ..store.observations import Observation
 from .course import Course
 from .desk import Desk
+from .glances import Glance
 from .plan_facts import PlanFacts, Told
 
 SHOWN = 50  # plans of a page
@@ -28,9 +28,9 @@ def all_facts(desk: Desk, role: Role) -> list[PlanFacts]:
     return [PlanFacts(desk, plan, role, Told(observed[name], active.get(name), moved.get(name, []))) for name, plan in plans]
 
 
-def _moved(desk: Desk, observed: Mapping[str, Observation | None], begun: Mapping[str, str]) -> dict[str, list[Course]]:
+def _moved(desk: Desk, observed: Mapping[str, Glance | None], begun: Mapping[str, str]) -> dict[str, list[Course]]:
     """By plan, the courses of what was at work since it was seen, the newest first."""
-    at = {name: one.at if one and one.document else 0.0 for name, one in observed.items()}
+    at = {name: one.observation.at if one and one.observation.document else 0.0 for name, one in observed.items()}
     since = max(min(at.values(), default=0.0), time.time() - OLDEST)
     found = {name: [run_id] for name, run_id in begun.items() if name in observed}
     for name, run_id, end in runs.ended_since(desk.store, since):

@@ -23,6 +23,7 @@ from ..store.runs import Run
 from .course import Course
 from .desk import Desk
 from .environment import Plan
+from .glances import Glance
 
 OLD = 120.0  # seconds after which an observation is called old
 SHOWN_RUNS = 8
@@ -48,7 +49,7 @@ class Lag:
 class Told:
     """What was read for all plans at once: of the observation what a list shows, the active run, and what ``PlanFacts._since`` says."""
 
-    observation: observations.Observation | None
+    glance: Glance | None
     active: Run | None
     since: list[Course]
 
@@ -68,7 +69,9 @@ class PlanFacts:
 
     @cached_property
     def _observation(self) -> observations.Observation | None:
-        return self.told.observation if self.told else observations.get(self.desk.store, observations.of_plan(self.name))
+        if self.told:
+            return self.told.glance.observation if self.told.glance else None
+        return observations.get(self.desk.store, observations.of_plan(self.name))
 
     @property
     def seen(self) -> observations.Observation | None:
@@ -87,6 +90,8 @@ class PlanFacts:
 
     @cached_property
     def view(self) -> View | None:
+        if self.told:
+            return self.told.glance.view if self.told.glance else None
         return choices.seen(self.document)
 
     @cached_property
