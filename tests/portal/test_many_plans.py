@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from ansible_collections.xdr.failback.plugins.plugin_utils import environment
+from ansible_collections.xdr.failback.plugins.plugin_utils.source import read_source
 
 from portal.bench.estate import Estate
 from portal.store import events, observations, runs
@@ -157,14 +159,16 @@ def test_more_plans_take_no_more_queries(many: Portal) -> None:
 
 
 def test_an_edit_reads_one_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.xdr.failback.plugins.plugin_utils import environment
-
     Estate(plans=3, resources=1).write(tmp_path / "inventory")
     found = Inventory(tmp_path / "inventory")
     before = found.plans
     read: list[str] = []
-    genuine = environment.read_source
-    monkeypatch.setattr(environment, "read_source", lambda path, name: read.append(path.name) or genuine(path, name))
+
+    def reading(path: Path, name: str) -> Any:
+        read.append(path.name)
+        return read_source(path, name)
+
+    monkeypatch.setattr(environment, "read_source", reading)
     file = tmp_path / "inventory" / "plans" / "plan-0002.yml"
     file.write_text(file.read_text().replace("rpo: 5m", "rpo: 7m"))
     after = found.plans

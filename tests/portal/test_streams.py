@@ -30,7 +30,8 @@ def run(portal: Portal) -> Run:
 
 @pytest.fixture
 def streams(portal: Portal) -> Hub:
-    return portal.app.state.desk.hub
+    found: Hub = portal.app.state.desk.hub
+    return found
 
 
 async def lasts() -> bool:
