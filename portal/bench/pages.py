@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from starlette.routing import Route
 
-from ..web.app import ROUTES
+from ..web.app import READ
 from ..web.auth import LOGIN_COOKIE
 from ..web.visit import COOKIE, TOKEN_FIELD
 from .seed import Seeded
@@ -46,10 +45,10 @@ class Painted:
 
 def pages(seeded: Seeded) -> Iterator[Page]:
     """Every GET route but the streams. Raises KeyError for one with a part that has no value here: give it one."""
-    for route in ROUTES:
-        if isinstance(route, Route) and "GET" in (route.methods or ()) and route.path not in STREAMS:
-            run = seeded.incident if INCIDENT in route.path else seeded.run
-            yield Page(route.path, route.path.format(plan=seeded.plan, run=run), known=route.path != "/login")
+    for path in READ:
+        if path not in STREAMS:
+            run = seeded.incident if INCIDENT in path else seeded.run
+            yield Page(path, path.format(plan=seeded.plan, run=run), known=path != "/login")
     yield from (Page(path, path) for path in BESIDE)
 
 

@@ -3,7 +3,7 @@
 """Fills a store as years of a large environment would: observations, runs with their events, audit entries, lags.
 
 Everything goes into the store's own tables, in the shapes in which the worker and the portal write it, and follows from the numbers
-asked for: a fifth of the events belongs to one failback that is at work on the first plan, the rest is spread over all others' runs.
+asked for: a tenth of the events belongs to one failback that is at work on the first plan, the rest is spread over all others' runs.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import sqlalchemy as sa
-
-from ..store import Store, accounts, audit, observations, tables
+from ..store import Store, accounts, audit, bulk, observations, tables
 from ..store.accounts import Role
 from ..store.runs import SCHEDULE, Run
 from .estate import WITNESS, Estate
@@ -29,7 +27,7 @@ CYCLES = 10  # kept of each plan
 HISTORY = ("start", "reprotect", "failover", "reverse-replication", "failback", "reprotect")  # of each plan, the oldest first
 DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
 LOOKS = 7 * 24 * 60  # at the lag of the first plan, one a minute; of the others the last 100
-BATCH = 10_000
+TOLD = 100_000  # events, after which it says how far it is
 STEPS = ("preflight", "stop_services", "release", "final_sync", "verify", "hand_over", "start_instances", "health_checks", "switch_traffic")
 
 Rows = Iterator[dict[str, Any]]
@@ -75,8 +73,7 @@ def fill(store: Store, size: Size, password: str, tell: Tell) -> Seeded:
     counts = _shares(size, len(told))
     rows = itertools.chain.from_iterable(_events(size, run, count, now) for run, count in zip(told, counts, strict=True))
     _insert(store, tables.events, rows, size.events, tell)
-    with store.writing() as connection:
-        connection.execute(sa.text("ANALYZE"))
+    bulk.settled(store)
     return Seeded(told[0].plan, told[0].id, _incident(told), counts[0])
 
 
@@ -92,13 +89,9 @@ def _shares(size: Size, runs: int) -> list[int]:
     return [large, *(each + (number < more) for number in range(runs - 1))]
 
 
-def _insert(store: Store, table: sa.Table, rows: Rows, total: int = 0, tell: Tell | None = None) -> None:
-    done = 0
-    while batch := list(itertools.islice(rows, BATCH)):
-        with store.writing() as connection:
-            connection.execute(table.insert(), batch)
-        done += len(batch)
-        if tell and (done % (10 * BATCH) == 0 or done == total):
+def _insert(store: Store, table: Any, rows: Rows, total: int = 0, tell: Tell | None = None) -> None:
+    for done in bulk.insert(store, table, rows):
+        if tell and (done % TOLD == 0 or done == total):
             tell(f"{done} of {total} events")
 
 
