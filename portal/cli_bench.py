@@ -13,11 +13,6 @@ from .options import Json, group
 app = group("Measure on this machine what XDR promises.")
 
 
-@app.callback()
-def _bench() -> None:
-    """Keeps ``delta`` a word of its own: a group with one command would swallow it."""
-
-
 @app.command("delta")
 def bench_delta(
     size: Annotated[str, typer.Option("--size", help="The size of the volume; every row follows from it.")] = "2GiB",
@@ -33,3 +28,24 @@ def bench_delta(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     raise typer.Exit(delta.run(choice, as_json=as_json))
+
+
+@app.command("portal")
+def bench_portal(
+    plans: Annotated[int, typer.Option("--plans", help="Plans of the environment.")] = 500,
+    resources: Annotated[int, typer.Option("--resources", help="Resources of each plan.")] = 20,
+    events: Annotated[int, typer.Option("--events", help="Events in the store.")] = 1_000_000,
+    viewers: Annotated[int, typer.Option("--viewers", help="Viewers of one run at once.")] = 2000,
+    repeat: Annotated[int, typer.Option("--repeat", help="How often each page is measured after the first time.")] = 20,
+    rows: Annotated[str, typer.Option("--rows", metavar="NAME,…", help="Only these rows; page stands for all pages.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Measure the portal: its pages and the streams of a run. Fills a store of its own at first, which is kept for the next time."""
+    from .bench import portal
+    from .bench.seed import Size
+
+    try:
+        choice = portal.chosen(Size(plans, resources, events), viewers, repeat, rows)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    raise typer.Exit(portal.run(choice, as_json=as_json))

@@ -15,17 +15,20 @@ from .hosts import no_inventory
 from .plans import load
 
 if TYPE_CHECKING:
-    from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment
+    from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Kept
     from rich.console import RenderableType
 
 Plan = Mapping[str, Any]
 
 
-def environment(inventory: Path) -> Environment:
-    """The environment with its compiled plans. Raises XdrError naming file, line and field of what is wrong."""
+def environment(inventory: Path, kept: Kept | None = None) -> Environment:
+    """The environment with its compiled plans. ``kept``: of the time before.
+
+    Raises XdrError naming file, line and field of what is wrong.
+    """
     if not inventory.exists():
         raise no_inventory(inventory)
-    return load(inventory)
+    return load(inventory, kept=kept)
 
 
 def all_plans(inventory: Path) -> dict[str, Plan]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Inventory, load_environment
+from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment, Inventory, Kept, load_environment
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Field, Source, SourceError, kind, read_source
 
 
-def load(inventory: Path, edited: Mapping[Path, Source] | None = None) -> Environment:
-    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``); ``edited``: files as they are to be.
+def load(inventory: Path, *, edited: Mapping[Path, Source] | None = None, kept: Kept | None = None) -> Environment:
+    """The environment of an inventory folder (``hosts.yml``, ``plans.yml``, ``plans/*.yml``); ``edited``: files as they are to be;
+    ``kept``: of the time before.
 
     Raises SourceError with every problem, XdrError when the folder has no hosts.yml or plans.yml.
     """
@@ -32,7 +33,7 @@ def load(inventory: Path, edited: Mapping[Path, Source] | None = None) -> Enviro
     source = read_source(hosts)
     for name, group in source.data.items():
         _collect(source, (name,), group, groups, roots)
-    return load_environment(config, Inventory(groups, roots), edited)
+    return load_environment(config, Inventory(groups, roots), edited=edited, kept=kept)
 
 
 def _collect(source: Source, field: Field, group: Any, groups: dict[str, list[str]], roots: dict[str, list[str]]) -> list[str]:

@@ -79,7 +79,7 @@ class Runbook:
             return Checked(error.problems)
         start, told = order(source.data), _help(source)
         try:
-            plans = load(self.folder, {self.path: source}).plans
+            plans = load(self.folder, edited={self.path: source}).plans
         except SourceError as error:
             own = [problem for problem in error.problems if problem.file == source.file]
             return Checked(own, [problem for problem in error.problems if problem not in own], None, start, told)

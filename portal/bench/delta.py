@@ -5,24 +5,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import re
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.xdr.failback.plugins.module_utils.durable import locked, write_json
-from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.module_utils.durable import write_json
 
 from .. import render, var_folder
 from ..interrupts import Interrupted, deaf, interruptible
-from . import engine, limits, peer, show
+from . import engine, limits, machine, peer, show
 from .ground import clear_leftovers, ground
-from .limits import Limits
 from .rows import NAMES, Row, Taken, rows, wanted
 from .run import Bench
 from .scenes import SIZE, Scene, scenes
@@ -60,10 +55,10 @@ def run(choice: Choice, *, as_json: bool) -> int:
     folder = var_folder(Path("bench"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with interruptible(), _alone(folder):
+        with interruptible(), machine.alone(folder):
             document, found = _measured(choice, folder)
     except Interrupted:
-        _tell("interrupted: everything it started is ended, nothing is kept")
+        machine.tell("interrupted: everything it started is ended, nothing is kept")
         return 1
     kept = folder / f"delta-{time.strftime('%Y-%m-%dT%H%M%S')}.json"
     write_json(kept, document)
@@ -72,41 +67,27 @@ def run(choice: Choice, *, as_json: bool) -> int:
     else:
         render.show(show.table(found, choice.size, choice.repeat))
         render.show(show.limits(document["limits"]))
-    _tell(f"kept in {kept}")
+    machine.tell(f"kept in {kept}")
     return 0
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two benches at once would measure each other."""
-    try:
-        with locked(folder / "lock", timeout=0.2):
-            yield
-    except XdrError as error:
-        if error.where.endswith("/lock"):
-            raise XdrError(f"{error.what}: another bench runs", where=error.where, todo="Wait for its end", code="run_active") from error
-        raise
 
 
 def _measured(choice: Choice, folder: Path) -> tuple[dict[str, Any], list[Row]]:
     lacking = {mode: engine.lacks(mode) for mode in engine.MODES}
-    rsync, load = peer.version(), os.getloadavg()[0]
-    if load > limits.cores() / 2:
-        _tell(f"others keep this machine busy (load {load:.1f} on {limits.cores()} cores): the figures are not those of an idle one")
+    rsync, load = peer.version(), machine.load()
     clear_leftovers(folder)
     measured: dict[tuple[str, str], Taken] = {}
     with contextlib.ExitStack() as ending:
         here = ending.enter_context(ground(folder))
         ending.callback(deaf)
-        rates = limits.measure(here, choice.size, _tell)
-        bench = Bench(here, rates, _tell)
+        rates = limits.measure(here, choice.size, machine.tell)
+        bench = Bench(here, rates, machine.tell)
         for scene, those in _by_scene(choice, lacking):
             for who, taken in bench.scene(scene, those, choice.repeat).items():
                 measured[scene.name, who] = taken
     found = rows(choice.names, measured, lacking)
     asked = {"size": choice.size, "repeat": choice.repeat, "rows": list(choice.names)}
     return {
-        "machine": {**_machine(rates), "rsync": rsync, "load_before": round(load, 2)},
+        "machine": {**machine.described(), "rsync": rsync, "load_before": round(load, 2)},
         "asked": asked,
         "limits": asdict(rates),
         "rows": [row.to_json() for row in found],
@@ -118,23 +99,3 @@ def _by_scene(choice: Choice, lacking: dict[str, str]) -> Iterator[tuple[Scene, 
     todo = wanted(choice.names, lacking)
     for name in dict.fromkeys(scene for scene, _ in todo):
         yield every[name], [who for scene, who in todo if scene == name]
-
-
-def _machine(rates: Limits) -> dict[str, Any]:
-    return {
-        "cores": rates.cores,
-        "cpu": _cpu(),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "at": time.time(),
-    }
-
-
-def _cpu() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else platform.machine()
-
-
-def _tell(text: str) -> None:
-    print(f"xdr bench: {text}", file=sys.stderr, flush=True)

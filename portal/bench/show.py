@@ -7,7 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import units
+from .figures import Figure
 from .rows import Row
+from .seed import Size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +34,21 @@ def cells(row: Row) -> list[str]:
     sizes = ["-" if value is None else units.size(value) for value in (row.bytes, row.peer_bytes)]
     share = _number(row.share, ".2f")
     return [row.name, ratio, goal, verdict, *seconds, *sizes, _number(row.limit_seconds, ".3f"), share, row.why or row.limited_by or ""]
+
+
+def figures(found: list[Figure], size: Size, repeat: int) -> Table:
+    from rich.table import Table
+
+    title = f"The portal, {size.plans} plans of {size.resources} resources, {size.events} events, median of {repeat}; milliseconds"
+    shown = Table(title=title, title_justify="left")
+    for name in ("row", "value", "goal", "", "worst", "first", "cpu", "size", ""):
+        shown.add_column(name, justify="right" if name not in ("row", "") else "left", overflow="fold")
+    for one in found:
+        verdict = "[green]ok[/]" if one.ok else "[red]broken[/]" if one.broken else "[red]above[/]"
+        more = [_number(value, "g") for value in (one.worst, one.first, one.cpu)]
+        size_of = "-" if one.bytes is None else units.size(one.bytes)
+        shown.add_row(one.name, _number(one.value, "g"), f"≤ {one.goal:g}", verdict, *more, size_of, one.why)
+    return shown
 
 
 def _unit(unit: str) -> str:

@@ -9,8 +9,10 @@ import hashlib
 import re
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import argon2
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ from .tables import sessions, users
 IDLE = 8 * 3600.0  # seconds after which a session that nobody used has ended
 LONGEST = 24 * 3600.0
 SHORTEST_PASSWORD = 12
+MANY = 500
 _HASHER = argon2.PasswordHasher()
 
 
@@ -119,12 +122,16 @@ def login(store: Store, name: str, password: str) -> str | None:
     token, now = secrets.token_urlsafe(32), time.time()
     with store.writing() as connection:
         connection.execute(sessions.delete().where((sessions.c.seen_at < now - IDLE) | (sessions.c.created_at < now - LONGEST)))
-        values = {"token": _digest(token), "user": name, "csrf": secrets.token_urlsafe(32), "created_at": now, "seen_at": now}
-        connection.execute(sessions.insert().values(**values))
+        connection.execute(sessions.insert(), [session_row(name, token, now)])
     return token
 
 
-def session(store: Store, token: str, *, used: bool = True) -> Session | None:
+def session_row(name: str, token: str, now: float) -> dict[str, Any]:
+    """A session as it is stored."""
+    return {"token": _digest(token), "user": name, "csrf": secrets.token_urlsafe(32), "created_at": now, "seen_at": now}
+
+
+def session(store: Store, token: str) -> Session | None:
     """Whose session it is, unless it has ended; being used keeps it alive."""
     wanted = (
         sa.select(sessions.c.csrf, sessions.c.created_at, sessions.c.seen_at, users.c.name, users.c.role)
@@ -136,10 +143,23 @@ def session(store: Store, token: str, *, used: bool = True) -> Session | None:
         row = connection.execute(wanted).first()
     if row is None or row.seen_at < now - IDLE or row.created_at < now - LONGEST:
         return None
-    if used and row.seen_at < now - 60:
+    if row.seen_at < now - 60:
         with store.writing() as connection:
             connection.execute(sessions.update().where(sessions.c.token == _digest(token)).values(seen_at=now))
     return Session(User(row.name, role_of(row.role)), row.csrf)
+
+
+def lasting(store: Store, tokens: Collection[str]) -> set[str]:
+    """Those whose session has not ended; being asked for keeps none alive."""
+    digests = {_digest(token): token for token in tokens}
+    wanted, now = sorted(digests), time.time()
+    lasts = (sessions.c.seen_at >= now - IDLE, sessions.c.created_at >= now - LONGEST)
+    found: set[str] = set()
+    with store.reading() as connection:
+        for at in range(0, len(wanted), MANY):  # a statement has not room for any number of them
+            some = sa.select(sessions.c.token).where(sessions.c.token.in_(wanted[at : at + MANY]), *lasts)
+            found |= {digests[digest] for digest in connection.execute(some).scalars()}
+    return found
 
 
 def logout(store: Store, token: str) -> None:

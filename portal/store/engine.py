@@ -82,6 +82,25 @@ class Store:
         self.engine.dispose()
 
 
+class Pulse:
+    """Whether anybody has written since: cheap enough to be asked many times a second."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._raw: Any = None if store.shared else store.engine.raw_connection()  # SQLite tells it for a connection
+
+    def beat(self) -> object:
+        """Differs from the one before wherever something was committed in between."""
+        if self._raw is not None:
+            return self._raw.execute("PRAGMA data_version").fetchone()[0]
+        with self._store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return connection.execute(sa.text("SELECT pg_current_snapshot()::text")).scalar()
+
+    def close(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+
+
 def clock(connection: Connection) -> sa.ColumnElement[float]:
     """Now, in Unix seconds, by the database's clock: machines have none in common. That of a file is its machine's."""
     if connection.dialect.name == "sqlite":

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from .engine import Store
 from .tables import observations as table
 
+MANY = 500
 SITES = "sites"  # the document of portal/sites.py tested()
 
 
@@ -54,3 +56,21 @@ def get(store: Store, subject: str) -> Observation | None:
     with store.reading() as connection:
         row = connection.execute(sa.select(table).where(table.c.subject == subject)).mappings().first()
     return Observation(**dict(row)) if row else None
+
+
+def stamps(store: Store) -> dict[str, tuple[float, str]]:
+    """By subject, in order: when it was seen, and why a later look failed. An observation that has the same is the same."""
+    with store.reading() as connection:
+        rows = connection.execute(sa.select(table.c.subject, table.c.at, table.c.error).order_by(table.c.subject)).all()
+    return {subject: (at, error) for subject, at, error in rows}
+
+
+def some(store: Store, subjects: Collection[str]) -> list[Observation]:
+    """Those of the subjects that there are."""
+    found: list[Observation] = []
+    wanted = sorted(subjects)
+    with store.reading() as connection:
+        for at in range(0, len(wanted), MANY):  # a statement has not room for any number of them
+            rows = connection.execute(sa.select(table).where(table.c.subject.in_(wanted[at : at + MANY]))).mappings()
+            found += [Observation(**dict(row)) for row in rows]
+    return found

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from . import audit, events, workers
 from .engine import Store
 from .holder import lock
+from .tables import ASKED_FOR, SCHEDULED, UNENDED
 from .tables import runs as table
 from .workers import LeaseLost
 
@@ -132,7 +133,7 @@ def _refuse_second(connection: Connection, run: Run) -> None:
 
 
 def _active_of(plan: str) -> sa.Select[Any]:
-    return sa.select(table).where(table.c.plan == plan, table.c.status != "ended", table.c.exclusive)
+    return sa.select(table).where(table.c.plan == plan, UNENDED, table.c.exclusive)
 
 
 def _taken(run: Run, other: Run | None) -> XdrError:
@@ -171,7 +172,7 @@ def active(store: Store, plan: str) -> Run | None:
 
 def unended(store: Store, worker: str | None = None) -> list[Run]:
     """All runs that have not ended, oldest first; only those that a worker has begun, where one is named."""
-    wanted = sa.select(table).where(table.c.status != "ended").order_by(table.c.requested_at)
+    wanted = sa.select(table).where(UNENDED).order_by(table.c.requested_at)
     if worker is not None:
         wanted = wanted.where(table.c.worker == worker)
     with store.reading() as connection:
@@ -181,14 +182,49 @@ def unended(store: Store, worker: str | None = None) -> list[Run]:
 def latest(store: Store, *, plan: str = "", limit: int = 50, cycles: bool = False, before: float | None = None) -> list[Run]:
     """The newest first; the schedule's cycles only where they are asked for. ``before``: those requested earlier than that."""
     wanted = sa.select(table).order_by(table.c.requested_at.desc()).limit(limit)
-    if plan:
-        wanted = wanted.where(table.c.plan == plan)
-    if not cycles:
-        wanted = wanted.where(table.c.origin != SCHEDULE)
     if before is not None:
         wanted = wanted.where(table.c.requested_at < before)
+    if not plan:
+        return _newest(store, limit, wanted if cycles else wanted.where(ASKED_FOR))
+    wanted = wanted.where(table.c.plan == plan)
+    return _newest(store, limit, wanted.where(ASKED_FOR), *([wanted.where(SCHEDULED)] if cycles else []))
+
+
+def _newest(store: Store, limit: int, *several: sa.Select[Any]) -> list[Run]:
+    """Of what several queries find, each through its own index."""
     with store.reading() as connection:
-        return [_run(row) for row in connection.execute(wanted).mappings()]
+        found = [_run(row) for wanted in several for row in connection.execute(wanted).mappings()]
+    return sorted(found, key=lambda run: run.requested_at, reverse=True)[:limit]
+
+
+def at_work(store: Store) -> dict[str, Run]:
+    """The exclusive run that has not ended, by plan."""
+    with store.reading() as connection:
+        rows = connection.execute(sa.select(table).where(UNENDED, table.c.exclusive)).mappings()
+        return {row["plan"]: _run(row) for row in rows}
+
+
+def ended_since(store: Store, at: float) -> list[tuple[str, str, float]]:
+    """Plan, id and end of each exclusive run that has ended at that time or later, the newest first."""
+    columns = (table.c.requested_at, table.c.plan, table.c.id, table.c.ended_at)
+    wanted = sa.select(*columns).where(table.c.ended_at >= at, table.c.exclusive, table.c.started_at.is_not(None))
+    with store.reading() as connection:
+        found = sorted(tuple(row) for row in connection.execute(wanted))
+    return [(plan, run_id, end) for _, plan, run_id, end in reversed(found)]
+
+
+def heads(store: Store, limit: int) -> list[tuple[str, str, str]]:
+    """Id, status and message of the newest runs that a page lists."""
+    wanted = sa.select(table.c.id, table.c.status, table.c.message).where(ASKED_FOR).order_by(table.c.requested_at.desc()).limit(limit)
+    with store.reading() as connection:
+        return [(run_id, status, message) for run_id, status, message in connection.execute(wanted)]
+
+
+def some(store: Store, run_ids: Collection[str]) -> list[Run]:
+    """Those of the ids that there are, without their results."""
+    columns = [column for column in table.c if column.name not in ("result", "launches")]
+    with store.reading() as connection:
+        return [_run(row) for row in connection.execute(sa.select(*columns).where(table.c.id.in_(run_ids))).mappings()]
 
 
 def newest_move(store: Store, plan: str) -> Run | None:
@@ -214,9 +250,9 @@ def answer_to(store: Store, run: Run) -> Run | None:
 
 def last_begun(store: Store, plan: str, action: str) -> float | None:
     """When the newest run of the action began, or was requested where it has not begun; None where there was none."""
-    newest = sa.func.max(sa.func.coalesce(table.c.started_at, table.c.requested_at))
+    newest = sa.select(sa.func.coalesce(table.c.started_at, table.c.requested_at)).where(table.c.plan == plan, table.c.action == action)
     with store.reading() as connection:
-        found = connection.execute(sa.select(newest).where(table.c.plan == plan, table.c.action == action)).scalar()
+        found = connection.execute(newest.order_by(table.c.requested_at.desc()).limit(1)).scalar()
     return None if found is None else float(found)
 
 

@@ -103,6 +103,7 @@ ROUTES = [
     Route("/stream", streams.of_changes),
     Mount("/static", StaticFiles(directory=STATIC)),
 ]
+READ = [route.path for route in ROUTES if isinstance(route, Route) and "GET" in (route.methods or ())]  # the paths of what is only read
 
 
 def create_app(store: Store, inventory: Path, *, every: float = hub.EVERY) -> Starlette:

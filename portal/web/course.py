@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..events import Event
 from ..pauses import Pauses
 from ..store import Store, events
 
-KEPT = 64  # courses in memory; one that is dropped is gathered again
+KEPT = 1000  # courses in memory; one that is dropped is gathered again
 FAILBACK = (
     *("preflight", "stop_services", "release", "final_sync", "verify", "hand_over", "start_instances", "health_checks"),
     "switch_traffic",
@@ -129,9 +129,20 @@ class Courses:
         self._lock = threading.Lock()
 
     def of(self, store: Store, run_id: str) -> Course:
+        return self._course(run_id).follow(store, run_id)
+
+    def of_several(self, store: Store, run_ids: Collection[str]) -> dict[str, Course]:
+        """By run; only those of which there is something new are looked up one by one."""
+        found = {run_id: self._course(run_id) for run_id in run_ids}
+        for run_id, last in events.lasts(store, run_ids).items():
+            if found[run_id].seq < last:
+                found[run_id].follow(store, run_id)
+        return found
+
+    def _course(self, run_id: str) -> Course:
         with self._lock:
             course = self._kept.setdefault(run_id, Course())
             self._kept.move_to_end(run_id)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        return course.follow(store, run_id)
+        return course

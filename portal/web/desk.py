@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from ..store import Store
 from .course import Courses
 from .environment import Inventory
+from .glances import Glances
 from .hub import Hub
 from .limits import Limits
 
@@ -21,6 +22,7 @@ class Desk:
     inventory: Inventory
     hub: Hub
     courses: Courses = field(default_factory=Courses)
+    glances: Glances = field(default_factory=Glances)
     limits: Limits = field(default_factory=Limits)
 
 

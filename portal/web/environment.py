@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Kept
 
 from .. import plan_view, sites
 
@@ -27,23 +30,31 @@ class Inventory:
         self.error = ""
         self._lock = threading.Lock()
         self._stamp: object = None
+        self._kept = Kept()
         self._read: Environment | None = None
 
+    def read(self) -> None:
+        """Before anybody asks: the first time takes long where there are many plans."""
+        self._current()
+
     def _current(self) -> Environment | None:
-        with self._lock:
-            stamp = self._stamped()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._load()
-            return self._read
+        """While another thread reads a change, what was before it."""
+        if self._lock.acquire(blocking=self._stamp is None):
+            try:
+                stamp = self._stamped()
+                if stamp != self._stamp:
+                    self._load()
+                    self._stamp = stamp
+            finally:
+                self._lock.release()
+        return self._read
 
     def _stamped(self) -> object:
-        files = [*self.folder.glob("*.y*ml"), *self.folder.glob("plans/*.y*ml")]
-        return {path: (found.st_mtime_ns, found.st_size) for path in files if (found := path.stat())}
+        return [_stamps(self.folder), _stamps(self.folder / "plans")]
 
     def _load(self) -> None:
         try:
-            self._read, self.error = plan_view.environment(self.folder), ""
+            self._read, self.error = plan_view.environment(self.folder, self._kept), ""
         except XdrError as error:
             self.error = error.sentence()
 
@@ -56,3 +67,14 @@ class Inventory:
         """The sites, as portal/sites.py lists them."""
         found = self._current()
         return sites.listed(found) if found else {"sites": [], "witness": "", "warnings": []}
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Of each YAML file in the folder, which may be gone."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((".yml", ".yaml")):
+                stat = entry.stat()
+                found[entry.name] = (stat.st_mtime_ns, stat.st_size)
+    return found

@@ -9,91 +9,54 @@ import contextlib
 import hashlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-from ..events import Event
 from ..store import Store, events, observations, runs, workers
+from ..store.engine import Pulse
+from .bell import Bell
+from .feed import RunFeed, stamp
+from .lasting import CHECK, Lasting
 
-EVERY = 0.3  # seconds between two looks at what somebody watches
-TAIL = 2000  # events of a run in memory; who is further behind reads the store
-CHECK = 5.0  # seconds after which a viewer's session is looked at again
+EVERY = 0.3  # seconds between two looks at what the pages without a log show
+TICK = 0.02  # seconds between two looks whether anything was written while somebody watches a run
+LISTED = 20  # runs whose changes are told: the newest
 _log = logging.getLogger("uvicorn.error")
-
-
-class Bell:
-    """Wakes everybody who waits for it at that moment."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def ring(self) -> None:
-        before, self._event = self._event, asyncio.Event()
-        before.set()
-
-    @property
-    def next(self) -> asyncio.Event:
-        """Take it before looking for news, wait for it where there were none."""
-        return self._event
 
 
 class Subject(Protocol):
     bell: Bell
     broken: bool
-    every: float
 
     def look(self) -> bool:
         """Read the store, in a thread; whether there is news."""
+        ...
+
+    async def pause(self) -> None:
+        """Until it is to look again."""
         ...
 
 
 S = TypeVar("S", bound=Subject)
 
 
-class RunFeed:
-    """The events of one run."""
-
-    def __init__(self, store: Store, run_id: str, every: float = EVERY) -> None:
-        self.bell, self.broken, self.every = Bell(), False, every
-        self.store, self.run_id = store, run_id
-        self.seq = events.last(store, run_id)
-        self.tail: list[Event] = []  # never changed, only replaced: other threads read it
-        self.stamp = ""  # changes with the row of the run
-        self.over = False
-
-    def look(self) -> bool:
-        run = runs.get(self.store, self.run_id)
-        batch = events.after(self.store, self.run_id, self.seq)
-        before = (self.seq, self.stamp, self.over)
-        self.tail = [*self.tail, *batch][-TAIL:] if batch else self.tail
-        self.seq = batch[-1]["seq"] if batch else self.seq
-        self.stamp = f"{run.status} {run.message} {run.attempts} {run.worker}"
-        self.over = run.ended and not batch  # the row was read first: what came before its end is here
-        return (self.seq, self.stamp, self.over) != before
-
-    def after(self, seq: int) -> list[Event]:
-        """In a thread: what came after the number."""
-        tail = self.tail
-        if seq >= self.seq:
-            return []
-        if tail and tail[0]["seq"] <= seq + 1:
-            return [event for event in tail if event["seq"] > seq]
-        return events.after(self.store, self.run_id, seq)
-
-
 class Changes:
     """What the other pages show: plans, sites, runs and the worker."""
 
     def __init__(self, store: Store, inventory_plans: Callable[[], Iterable[str]], every: float = EVERY) -> None:
-        self.bell, self.broken, self.every = Bell(), False, every
+        self.bell, self.broken, self._every = Bell(), False, every
         self.store, self._plans = store, inventory_plans
         self.topics: dict[str, str] = {}
 
     def look(self) -> bool:
         before, self.topics = self.topics, self._topics()
         return self.topics != before
+
+    async def pause(self) -> None:
+        await asyncio.sleep(self._every)
 
     def stamp(self) -> str:
         """A page is rendered with it: its stream begins with what changed since."""
@@ -104,16 +67,13 @@ class Changes:
         return _stamped(self.topics)
 
     def _topics(self) -> dict[str, str]:
+        seen = observations.stamps(self.store)
         return {
-            "plans": _digest([self._seen(observations.of_plan(name)) for name in sorted(self._plans())]),
-            "sites": _digest(self._seen(observations.SITES)),
-            "runs": _digest([(run.id, run.status, run.message) for run in runs.latest(self.store, limit=20)]),
+            "plans": _digest([(name, seen.get(observations.of_plan(name))) for name in sorted(self._plans())]),
+            "sites": _digest(seen.get(observations.SITES)),
+            "runs": _digest(runs.heads(self.store, LISTED)),
             "worker": _digest([worker.id for worker in workers.alive(self.store) if worker.serves]),
         }
-
-    def _seen(self, subject: str) -> Any:
-        found = observations.get(self.store, subject)
-        return (found.subject, found.at, found.error) if found else None
 
 
 def _digest(value: Any) -> str:
@@ -130,17 +90,32 @@ class Hub:
     def __init__(self, store: Store, plans: Callable[[], Iterable[str]], every: float = EVERY) -> None:
         self.store, self._plans, self._every = store, plans, every
         self.changes = Changes(store, plans)
+        self.lasting = Lasting(store)
         self._watched: dict[str, tuple[Any, asyncio.Task[None], list[None]]] = {}
+        self._feeds: dict[str, RunFeed] = {}
+        self._ticker: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.sessions = 0  # grows when a session was ended
 
     @contextlib.asynccontextmanager
     async def run(self, run_id: str) -> AsyncIterator[RunFeed]:
-        def make() -> RunFeed:
-            return RunFeed(self.store, run_id, self._every)
+        async with self._watching(f"run {run_id}", lambda: RunFeed(self.store, run_id)) as feed:
+            self._feeds[run_id] = feed
+            self._ticker = self._ticker or asyncio.create_task(self._tick())
+            try:
+                yield feed
+            finally:
+                self._left(feed)
 
-        async with self._watching(f"run {run_id}", make) as feed:
-            yield feed
+    def _left(self, feed: RunFeed) -> None:
+        """The last viewer of the last run ends the ticker."""
+        watched = self._watched.get(f"run {feed.run_id}")
+        if watched and watched[0] is feed and len(watched[2]) > 1:
+            return
+        if self._feeds.get(feed.run_id) is feed:
+            del self._feeds[feed.run_id]
+        if not self._feeds and self._ticker:
+            self._ticker.cancel()
+            self._ticker = None
 
     @contextlib.asynccontextmanager
     async def all(self) -> AsyncIterator[Changes]:
@@ -166,16 +141,40 @@ class Hub:
                 task.cancel()
 
     async def _poll(self, name: str, subject: Subject) -> None:
+        """The bell rings also where there is no news for long: for sessions that have ended."""
         try:
             while True:
-                if await run_in_threadpool(subject.look):
+                if await run_in_threadpool(subject.look) or time.monotonic() > subject.bell.rung_at + CHECK:
                     subject.bell.ring()
-                await asyncio.sleep(subject.every)
+                await subject.pause()
         except Exception:
             _log.exception("the watch over %s broke; its pages will ask for another", name)
             subject.broken = True
             self._watched.pop(name, None)
             subject.bell.ring()
+
+    async def _tick(self) -> None:
+        """Wakes the feeds of which there is news, a moment after it was written, by one look at the store for all of them."""
+        before: object = None
+        with contextlib.closing(await run_in_threadpool(Pulse, self.store)) as pulse:
+            while True:
+                try:
+                    beat = await run_in_threadpool(pulse.beat)
+                    if beat != before:
+                        await self._wake()
+                    before = beat
+                except Exception:
+                    _log.exception("whether there is news cannot be seen; each watched run looks by itself")
+                    await asyncio.sleep(CHECK)
+                await asyncio.sleep(TICK)
+
+    async def _wake(self) -> None:
+        feeds = dict(self._feeds)
+        lasts = await run_in_threadpool(events.lasts, self.store, feeds.keys())
+        stamps = {run.id: stamp(run) for run in await run_in_threadpool(runs.some, self.store, feeds.keys())}
+        for run_id, feed in feeds.items():
+            if lasts.get(run_id, 0) > feed.seq or stamps.get(run_id) != feed.stamp:
+                feed.wake()
 
     @property
     def viewers(self) -> int:
@@ -183,7 +182,7 @@ class Hub:
 
     def session_ended(self) -> None:
         """From any thread: let each stream look at its session now."""
-        self.sessions += 1
+        self.lasting.look_now()
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ring)
 
@@ -192,14 +191,10 @@ class Hub:
             subject.bell.ring()
 
     async def close(self) -> None:
-        tasks = [task for _, task, _ in self._watched.values()]
+        tasks = [task for _, task, _ in self._watched.values()] + ([self._ticker] if self._ticker else [])
         self._watched.clear()
+        self._feeds.clear()
+        self._ticker = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def rung(bell: asyncio.Event, seconds: float) -> None:
-    """Wait for the bell, but not for ever."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(bell.wait(), seconds)

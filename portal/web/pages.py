@@ -36,6 +36,12 @@ def _templates() -> jinja2.Environment:
     return made
 
 
+def compile_all() -> None:
+    """Every template, which otherwise is compiled when its page is asked for the first time."""
+    for name in _templates().list_templates():
+        _templates().get_template(name)
+
+
 def clock(at: float | None) -> str:
     """The time of day, with the day where it is another than today."""
     if not at:

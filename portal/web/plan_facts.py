@@ -27,6 +27,7 @@ from ..store.runs import Run
 from .course import Course
 from .desk import Desk
 from .environment import Plan
+from .glances import Glance
 
 OLD = 120.0  # seconds after which an observation is called old
 SHOWN_RUNS = 8
@@ -49,24 +50,42 @@ class Lag:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What was read for all plans at once: of the observation what a list shows, the active run, and what ``PlanFacts._since`` says."""
+
+    glance: Glance | None
+    active: Run | None
+    since: list[Course]
+
+
+@dataclass(frozen=True)
 class PlanFacts:
+    """``told``: of one of many plans."""
+
     desk: Desk
     plan: Plan
     role: Role
+    told: Told | None = None
 
     @property
     def name(self) -> str:
         return str(self.plan["name"])
 
     @cached_property
+    def _observation(self) -> observations.Observation | None:
+        if self.told:
+            return self.told.glance.observation if self.told.glance else None
+        return observations.get(self.desk.store, observations.of_plan(self.name))
+
+    @property
     def seen(self) -> observations.Observation | None:
-        found = observations.get(self.desk.store, observations.of_plan(self.name))
+        found = self._observation
         return found if found and found.document else None
 
-    @cached_property
+    @property
     def trouble(self) -> str:
         """Why the plan could not be looked at lately."""
-        found = observations.get(self.desk.store, observations.of_plan(self.name))
+        found = self._observation
         return found.error or str((found.document or {}).get("error") or "") if found else ""
 
     @property
@@ -75,11 +94,15 @@ class PlanFacts:
 
     @cached_property
     def view(self) -> View | None:
+        if self.told:
+            return self.told.glance.view if self.told.glance else None
         return choices.seen(self.document)
 
     @cached_property
     def _since(self) -> list[Course]:
         """Of the runs that may have changed something since the plan was seen, the newest first: their events know more."""
+        if self.told:
+            return self.told.since
         seen = self.seen.at if self.seen else 0.0
         found = [run for run in self.latest if run.exclusive and run.started_at and (not run.ended_at or run.ended_at >= seen)]
         return [self.desk.courses.of(self.desk.store, run.id) for run in found]
@@ -169,7 +192,7 @@ class PlanFacts:
 
     @cached_property
     def active(self) -> Run | None:
-        return runs.active(self.desk.store, self.name)
+        return self.told.active if self.told else runs.active(self.desk.store, self.name)
 
     @cached_property
     def choices(self) -> list[Choice]:

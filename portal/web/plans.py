@@ -20,6 +20,7 @@ from ..store import runs
 from ..store.accounts import Role
 from ..store.runs import Run
 from ..windows import Admission
+from . import all_plans
 from .lag import spans
 from .pages import page
 from .plan_facts import PlanFacts
@@ -30,8 +31,11 @@ FAILOVER = "failover"
 
 @allowed(Role.viewer)
 def overview(visit: Visit) -> Response:
-    facts = [PlanFacts(visit.desk, plan, visit.user.role) for _, plan in sorted(visit.desk.inventory.plans.items())]
-    return page(visit, "plans.html", plans=facts)
+    given = visit.request.query_params
+    found = all_plans.listed(
+        all_plans.all_facts(visit.desk, visit.user.role), given.get("q", "").strip(), all_plans.number(given.get("page", ""))
+    )
+    return page(visit, "plans.html", listed=found)
 
 
 @allowed(Role.viewer)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -21,14 +22,14 @@ from ..store.runs import MOVES, ROLLBACK, STOP, Run
 from .course import Course
 from .diagnosis import found_by
 from .environment import Plan
-from .lines import line
+from .lines import Line, line
 from .pages import page
 from .plan_facts import PlanFacts
 from .previews import shown
 from .visit import Visit, allowed
 
 SHOWN = 50
-LINES = 3000  # of a log on its page
+LINES = 500  # of a log on its page, which links to those before
 SENDING = ("failback", "reverse-replication", "replicate", "reprotect")
 
 
@@ -151,10 +152,35 @@ def _run(visit: Visit) -> Run:
         raise HTTPException(404) from None
 
 
+@dataclass(frozen=True)
+class Log:
+    """``before``: of a page of older lines, the number of the first line that is not on it; 0 for the newest lines, which go on."""
+
+    lines: list[Line]
+    before: int
+
+    @property
+    def last(self) -> int:
+        return self.lines[-1].seq if self.lines else 0
+
+    @property
+    def missing(self) -> int:
+        """Events before its first line."""
+        return self.lines[0].seq - 1 if self.lines else 0
+
+
+def _log(visit: Visit, run: Run) -> Log:
+    text = visit.request.query_params.get("before", "") if visit.request.method == "GET" else ""
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 12):
+        raise HTTPException(400, "before is the number of an event")
+    before = int(text or 0)
+    end = before or events.last(visit.desk.store, run.id) + 1
+    found = events.after(visit.desk.store, run.id, max(0, end - 1 - LINES), limit=min(LINES, end - 1)) if end > 1 else []
+    return Log([line(event) for event in found], before)
+
+
 def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_log: bool = True) -> Response:
     store = visit.desk.store
-    last = events.last(store, run.id)
-    log = [line(event) for event in events.after(store, run.id, max(0, last - LINES), limit=LINES)] if with_log else []
     plan = visit.desk.inventory.plans.get(run.plan)
     facts = _facts(visit, run)
     course = visit.desk.courses.of(store, run.id)
@@ -166,9 +192,8 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         run=run,
         course=course,
         volumes=volumes(run, course, plan),
-        log=log,
-        last=log[-1].seq if log else 0,
-        missing=max(0, last - LINES),
+        log=_log(visit, run) if with_log else None,
+        lines=LINES,
         outcome=outcome(run),
         achieved=list(achieved.told(cost)) if (cost := (run.result or {}).get("achieved")) else [],
         facts=facts,

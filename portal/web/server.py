@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -18,8 +19,11 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from .. import var_folder
 from ..diagnosis import certificates
 from ..store import Store
+from ..store.accounts import Role
 from ..store.engine import url_of
+from . import all_plans, pages
 from .app import create_app
+from .desk import Desk
 
 GRACE = 5  # seconds that requests get to end
 _LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -40,16 +44,27 @@ def serve(
     ``certificate`` and ``key`` (PEM) make it https. ``proxy`` names the addresses whose X-Forwarded headers are believed.
     Raises XdrError: the address cannot be had, the store has another version.
     """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each viewer is an open file, and many systems begin with 1024
     store = Store.open(url_of(var_folder(inventory)))
     with contextlib.closing(store), _listening(host, port) as listener, _ends_well():
         certificates.tell(store, certificate)
+        app = create_app(store, inventory)
+        _warm(app.state.desk)
         scheme = "https" if certificate else "http"
         say(f"The portal is at {scheme}://{_shown(host)}:{listener.getsockname()[1]}/")
         if host not in _LOCAL and not certificate and not proxy:
             print("xdr: passwords cross the network in the clear: give it a certificate, or put a proxy before it", file=sys.stderr)
-        server = uvicorn.Server(_config(create_app(store, inventory), certificate, key, proxy))
+        server = uvicorn.Server(_config(app, certificate, key, proxy))
         server.run(sockets=[listener])
         return 0 if server.started else 1
+
+
+def _warm(desk: Desk) -> None:
+    """What takes long the first time, before the first page is asked for: templates, the plans' files, what was seen, runs at work."""
+    pages.compile_all()
+    desk.inventory.read()
+    all_plans.all_facts(desk, Role.viewer)
 
 
 def _config(app: Any, certificate: Path | None, key: Path | None, proxy: str) -> uvicorn.Config:

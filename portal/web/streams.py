@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -15,57 +14,40 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Send
 
-from ..store import accounts, runs
+from ..store import runs
 from ..store.accounts import Role
-from . import hub
 from .desk import desk
-from .hub import Hub, rung
-from .lines import line
+from .feed import frame
+from .hub import Hub
 from .visit import COOKIE, ROLES, session_of, to_login
 
 Message = dict[str, Any]
 Watch = Callable[[], Awaitable[bool]]
-SLOWEST = 30.0  # seconds in which a browser must take a message
 
 
-class Guard:
-    """Whether the viewer's session still lasts; asked often, looked up seldom."""
-
-    def __init__(self, streams: Hub, token: str) -> None:
-        self._hub, self._token = streams, token
-        self._looked, self._sessions = time.monotonic(), streams.sessions
-
-    async def __call__(self) -> bool:
-        now = time.monotonic()
-        if now - self._looked < hub.CHECK and self._sessions == self._hub.sessions:
-            return True
-        self._looked, self._sessions = now, self._hub.sessions
-        return await run_in_threadpool(lambda: accounts.session(self._hub.store, self._token, used=False)) is not None
-
-
-async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> AsyncIterator[Message]:
+async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> AsyncGenerator[bytes, None]:
     """Each event after the number as ``log``, ``run`` when the run's row changed, and ``end`` when nothing more will come."""
     async with streams.run(run_id) as feed:
         stamp = feed.stamp
         while await lasts() and not feed.broken:
-            bell, over = feed.bell.next, feed.over
-            batch = await run_in_threadpool(feed.after, seq)
-            for event in batch:
-                seq = event["seq"]
-                yield {"event": "log", "id": str(seq), "data": json.dumps(line(event).to_json())}
+            bell, over, news = feed.bell.next, feed.over, feed.news
+            if behind := seq < news.seq:
+                chunk = news.after(seq)
+                seq, found = await run_in_threadpool(feed.read, seq) if chunk is None else (news.seq, chunk)
+                yield found
             if feed.stamp != stamp:
                 stamp = feed.stamp
-                yield {"event": "run", "data": stamp}
-            if batch:
-                continue
-            if over:
-                yield {"event": "end", "data": "over"}
+                yield frame("run", stamp)
+            if over and not behind:
+                yield frame("end", "over")
                 return
-            await rung(bell, hub.CHECK)
+            if seq >= news.seq and not over:
+                await bell  # what came while the viewer took its part has rung it
 
 
-async def change_messages(streams: Hub, seen: str, lasts: Watch) -> AsyncIterator[Message]:
+async def change_messages(streams: Hub, seen: str, lasts: Watch) -> AsyncGenerator[Message, None]:
     """A hint with the topics that changed; after a page's own stamp first, so that nothing falls between the two."""
     async with streams.all() as changes:
         topics = changes.topics
@@ -78,7 +60,7 @@ async def change_messages(streams: Hub, seen: str, lasts: Watch) -> AsyncIterato
             if changed:
                 yield {"event": "hint", "id": changes.known, "data": " ".join(changed)}
             else:
-                await rung(bell, hub.CHECK)
+                await bell
 
 
 async def of_run(request: Request) -> Response:
@@ -90,23 +72,43 @@ async def of_run(request: Request) -> Response:
         await run_in_threadpool(runs.get, desk(request).store, run_id)
     except XdrError as error:
         raise HTTPException(404, error.sentence()) from None
-    return _stream(request, lambda streams, guard: run_messages(streams, run_id, seq, guard))
+    return _stream(request, lambda streams, lasts: run_messages(streams, run_id, seq, lasts))
 
 
 async def of_changes(request: Request) -> Response:
     if await session_of(request) is None:
         return _ended(request)
     seen = request.headers.get("Last-Event-ID") or request.query_params.get("seen", "")
-    return _stream(request, lambda streams, guard: change_messages(streams, seen, guard))
+    return _stream(request, lambda streams, lasts: change_messages(streams, seen, lasts))
 
 
 ROLES[of_run] = ROLES[of_changes] = Role.viewer
 
 
-def _stream(request: Request, messages: Callable[[Hub, Guard], AsyncIterator[Message]]) -> Response:
-    streams = desk(request).hub
-    guard = Guard(streams, request.cookies.get(COOKIE, ""))
-    return EventSourceResponse(messages(streams, guard), send_timeout=SLOWEST)
+Messages = Callable[[Hub, Watch], AsyncGenerator[bytes, None] | AsyncGenerator[Message, None]]
+
+
+def _stream(request: Request, messages: Messages) -> Response:
+    streams, token = desk(request).hub, request.cookies.get(COOKIE, "")
+    return Stream(_guarded(streams, token, messages))
+
+
+class Stream(EventSourceResponse):
+    async def _send_with_timeout(self, send: Send, message: MutableMapping[str, Any]) -> None:
+        """Without a timer, which would take longer than the message. What a browser does not take waits in its connection, which is full at
+        64 KiB: then the run is not read for it any further."""
+        await send(message)
+
+
+async def _guarded(streams: Hub, token: str, messages: Messages) -> AsyncGenerator[bytes | Message, None]:
+    """The messages while the viewer's session lasts."""
+    streams.lasting.enter(token)
+    try:
+        async with contextlib.aclosing(messages(streams, lambda: streams.lasting.lasts(token))) as found:
+            async for message in found:
+                yield message
+    finally:
+        streams.lasting.leave(token)
 
 
 def _ended(request: Request) -> Response:

@@ -562,7 +562,7 @@ def test_what_breaks_is_told_in_the_portals_style(portal: Portal, monkeypatch: p
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("portal.web.plans.PlanFacts", broken)
+    monkeypatch.setattr("portal.web.all_plans.PlanFacts", broken)
     client = portal.client()
     client._transport.raise_server_exceptions = False  # type: ignore[attr-defined]
     answer = client.get("/")

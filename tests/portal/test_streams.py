@@ -15,9 +15,9 @@ import pytest
 from portal.store import accounts, runs
 from portal.store.accounts import Role
 from portal.store.runs import Run
-from portal.web import hub
+from portal.web import feed
 from portal.web.hub import Hub
-from portal.web.streams import Guard, change_messages, run_messages
+from portal.web.streams import change_messages, run_messages
 from tests.support.portal import Event, Portal, failback, resource, timed
 
 Message = dict[str, Any]
@@ -30,7 +30,8 @@ def run(portal: Portal) -> Run:
 
 @pytest.fixture
 def streams(portal: Portal) -> Hub:
-    return portal.app.state.desk.hub
+    found: Hub = portal.app.state.desk.hub
+    return found
 
 
 async def lasts() -> bool:
@@ -41,14 +42,20 @@ def numbered(count: int) -> list[Event]:
     return timed([resource(f"r{number}", "Validated") for number in range(count)])
 
 
-async def first(messages: AsyncIterator[Message], count: int) -> list[Message]:
-    found = []
+async def first(messages: AsyncIterator[bytes | Message], count: int) -> list[Message]:
+    found: list[Message] = []
     async with contextlib.aclosing(messages):  # type: ignore[type-var]
-        async for message in messages:
-            found.append(message)
-            if len(found) == count:
+        async for part in messages:
+            found += [part] if isinstance(part, dict) else read(part)
+            if len(found) >= count:
                 break
-    return found
+    return found[:count]
+
+
+def read(part: bytes) -> list[Message]:
+    """The messages of a piece of the stream; several events may come in one."""
+    whole = [text for text in part.decode().split("\r\n\r\n") if text]
+    return [dict(field.split(": ", 1) for field in text.split("\r\n")) for text in whole]
 
 
 async def joined(streams: Hub, viewers: int) -> None:
@@ -114,11 +121,11 @@ def test_one_poller_for_all_viewers_and_none_without(portal: Portal, run: Run, s
         await asyncio.sleep(0)
         return inside, len(asyncio.all_tasks())
 
-    assert asyncio.run(watch()) == (2, 1)
+    assert asyncio.run(watch()) == (3, 1)  # and one that sees that something was written, for all runs
 
 
 def test_who_is_far_behind_reads_the_store(portal: Portal, run: Run, streams: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "TAIL", 4)
+    monkeypatch.setattr(feed, "TAIL", 4)
 
     async def watch() -> list[int]:
         async with streams.run(run.id):
@@ -154,7 +161,8 @@ def test_a_stream_ends_with_its_session(portal: Portal, run: Run, streams: Hub) 
     token = portal.session(Role.viewer)
 
     async def watch() -> list[Message]:
-        messages = run_messages(streams, run.id, 0, Guard(streams, token))
+        streams.lasting.enter(token)
+        messages = run_messages(streams, run.id, 0, lambda: streams.lasting.lasts(token))
         waiting = asyncio.create_task(first(messages, 99))
         async with streams.run(run.id):
             accounts.logout(portal.store, token)
@@ -167,12 +175,12 @@ def test_a_stream_ends_with_its_session(portal: Portal, run: Run, streams: Hub) 
 def test_streams_end_when_their_subject_breaks(portal: Portal, run: Run, streams: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     async def watch() -> list[Message]:
         waiting = asyncio.create_task(first(run_messages(streams, run.id, 0, lasts), 99))
-        async with streams.run(run.id) as feed:
+        async with streams.run(run.id) as broken:
             await joined(streams, 2)
-            monkeypatch.setattr(feed, "look", lambda: 1 / 0)
+            monkeypatch.setattr(broken, "look", lambda: 1 / 0)
             found = await asyncio.wait_for(waiting, 4)
         async with streams.run(run.id) as another:
-            assert another is not feed
+            assert another is not broken
         return found
 
     assert asyncio.run(watch()) == []

@@ -51,6 +51,7 @@ ONLY_IN = {
     "dns": {f"{PLUGINS}/module_utils/traffic/dns_client.py"},  # guarded: only a host that changes DNS records needs it
     "nbd": {f"{PLUGINS}/module_utils/delta/trackers/qemu/dirty.py"},  # guarded: only the tracker qemu_bitmap needs it
     "uvicorn": {"portal/web/server.py"},
+    "uvloop": {"portal/bench/watchers.py"},  # uvicorn takes it by itself
     "paramiko": {f"{PLUGINS}/module_utils/login.py"},  # guarded: only the controller's own leg of xdr_connectivity needs it
 }
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 
 from portal.store import Store, accounts, audit, events, migration, observations, runs, tables, workers
 from portal.store.accounts import Role
+from portal.store.engine import Pulse
 from portal.store.runs import Run
 from portal.store.tables import metadata
 from portal.store.workers import LeaseLost, Worker
@@ -512,3 +514,36 @@ def test_roles(text: str, role: Role) -> None:
     assert (accounts.role_of(text), role.label) == (role, text)
     with pytest.raises(XdrError, match="It is one of: viewer, operator, dr-admin"):
         accounts.role_of("root")
+
+
+def test_that_something_was_written_is_seen_without_reading_it(store: Store) -> None:
+    with contextlib.closing(Pulse(store)) as pulse:
+        before = pulse.beat()
+        assert pulse.beat() == before
+        writes: list[Callable[[], None]] = [
+            lambda: observations.put(store, "plan/a", {}),
+            lambda: observations.failed(store, "plan/a", "gone"),
+        ]
+        for write in writes:
+            write()
+            assert pulse.beat() != before
+            before = pulse.beat()
+        assert list(observations.stamps(store)) == ["plan/a"]
+        assert [one.error for one in observations.some(store, ["plan/a", "plan/b"])] == ["gone"]
+
+
+def test_the_newest_numbers_of_several_runs(store: Store) -> None:
+    for name, count in (("a", 3), ("b", 1), ("c", 0)):
+        runs.request(store, Run(name, f"plan-{name}", "failback"))
+        events.append(store, name, [{"at": 1.0, "kind": "play", "play": "x"}] * count)
+    assert events.lasts(store, ["a", "b", "c", "none"]) == {"a": 3, "b": 1}
+    assert events.lasts(store, []) == {}
+    assert {run.id for run in runs.some(store, ["a", "c", "none"])} == {"a", "c"}
+    assert set(runs.at_work(store)) == {"plan-a", "plan-b", "plan-c"}
+
+
+def test_which_sessions_last(store: Store) -> None:
+    accounts.add(store, "otto", Role.viewer, "correct horse battery")
+    tokens = [accounts.login(store, "otto", "correct horse battery") or "" for _ in range(2)]
+    accounts.logout(store, tokens[0])
+    assert accounts.lasting(store, [*tokens, "none"]) == {tokens[1]}

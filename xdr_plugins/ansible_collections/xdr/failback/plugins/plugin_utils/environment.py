@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -46,24 +47,86 @@ class Environment:
     sites: dict[str, list[str]]  # display name -> inventory hosts
 
 
-def load_environment(config: Path, inventory: Inventory, edited: Mapping[Path, Source] | None = None) -> Environment:
-    """``config`` is the environment's plans.yml; ``edited``: files of plans as they are to be. Raises SourceError with every problem."""
+def load_environment(
+    config: Path, inventory: Inventory, *, edited: Mapping[Path, Source] | None = None, kept: Kept | None = None
+) -> Environment:
+    """``config`` is the environment's plans.yml. ``edited``: files of plans as they are to be. ``kept``: of an earlier time; files that
+    have not changed since are not read again.
+
+    Raises SourceError with every problem of every file.
+    """
     source = read_source(config, _shown(config))
     environment = check_environment(source)
     problems = list(_environment_problems(source, environment, inventory))
-    found: list[tuple[Source, Plan]] = []
-    for path in sorted((config.parent / "plans").glob("*.y*ml")):
-        checked = _read_plan(path, problems, (edited or {}).get(path))
-        if checked:
-            found.append(checked)
-            problems += _plan_problems(*checked, environment, inventory)
-            problems += hooks.problems(*checked, _hosts(checked[1], environment, inventory), config.parent / "hooks")
-    problems += _across(found, inventory)
+    files = (kept or Kept()).read(config.parent / "plans", environment, inventory, edited or {})
+    found = [file for file in files if isinstance(file, PlanFile)]
+    problems += [problem for file in files for problem in (file.problems if isinstance(file, PlanFile) else file)]
+    for file in found:  # each time: a playbook of theirs may be there by now
+        problems += hooks.problems(file.source, file.plan, _hosts(file.plan, environment, inventory), config.parent / "hooks")
+    problems += _across(found)
     if problems:
         raise SourceError(problems)
-    sites = {name: list(inventory.groups[site.group]) for name, site in environment.sites.items()}
-    plans = {plan.plan: _compiled(source, plan, environment, sites) for source, plan in found}
-    return Environment(plans, environment.witness, sites)
+    plans = {file.plan.plan: file.compiled for file in found}
+    return Environment(plans, environment.witness, {name: list(inventory.groups[site.group]) for name, site in environment.sites.items()})
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """A plan that keeps to the schema, within its environment."""
+
+    source: Source
+    plan: Plan
+    environment: EnvironmentFile
+    inventory: Inventory
+    wrong: list[Problem]  # with the schema, all the same
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        return [*self.wrong, *_plan_problems(self.source, self.plan, self.environment, self.inventory)]
+
+    @cached_property
+    def claims(self) -> list[Claim]:
+        return list(_claims(self.plan, self.inventory))
+
+    @cached_property
+    def compiled(self) -> dict[str, Any]:
+        """Only where nothing is wrong in the whole environment."""
+        sites = {name: list(self.inventory.groups[site.group]) for name, site in self.environment.sites.items()}
+        return _compiled(self.source, self.plan, self.environment, sites)
+
+
+class Kept:
+    """The plans' files as they were read last: one that has changed since is read again, and all when the environment around them has.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._around: object = None
+        self._files: dict[Path, tuple[object, PlanFile | list[Problem]]] = {}
+
+    def read(
+        self, folder: Path, environment: EnvironmentFile, inventory: Inventory, edited: Mapping[Path, Source]
+    ) -> list[PlanFile | list[Problem]]:
+        """Each plan, or what is wrong with its file; those in ``edited`` as they are there."""
+        before, self._files = self._files if self._around == (environment, inventory) else {}, {}
+        self._around = (environment, inventory)
+        for path in sorted(folder.glob("*.y*ml")):
+            stamp = edited[path] if path in edited else _stamp(path)
+            known = before.get(path)
+            self._files[path] = (
+                known if known and known[0] == stamp else (stamp, _read_plan(path, environment, inventory, edited.get(path)))
+            )
+        return [file for _, file in self._files.values()]
+
+
+def _stamp(path: Path) -> object:
+    """Of a file that is gone None: reading it says so."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _shown(path: Path) -> str:
@@ -72,15 +135,13 @@ def _shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _read_plan(path: Path, problems: list[Problem], edited: Source | None) -> tuple[Source, Plan] | None:
+def _read_plan(path: Path, environment: EnvironmentFile, inventory: Inventory, edited: Source | None = None) -> PlanFile | list[Problem]:
     try:
         source = edited or read_source(path, _shown(path))
     except SourceError as error:
-        problems += error.problems
-        return None
+        return error.problems
     plan, wrong = check_plan(source)
-    problems += wrong
-    return (source, plan) if plan else None
+    return PlanFile(source, plan, environment, inventory, list(wrong)) if plan else list(wrong)
 
 
 def _environment_problems(source: Source, environment: EnvironmentFile, inventory: Inventory) -> Iterator[Problem]:
@@ -239,19 +300,20 @@ def _files(resource: Any) -> Iterator[tuple[tuple[Any, ...], str]]:
             yield ("volumes", index, "tracker", "qemu_bitmap", "image"), volume.tracker.qemu_bitmap.image
 
 
-def _across(found: list[tuple[Source, Plan]], inventory: Inventory) -> Iterator[Problem]:
+Claim = tuple[tuple[Any, ...], tuple[str, ...], str]  # where it is in the file, what it is of, and in words
+
+
+def _across(found: list[PlanFile]) -> Iterator[Problem]:
     """A plan's name, a volume, an instance and a backend belong to one plan of the environment."""
-    owner: dict[tuple[str, ...], tuple[str, int]] = {}
-    for source, plan in found:
-        for field, key, what in _claims(plan, inventory):
-            if key in owner:
-                file, line = owner[key]
-                yield source.problem(field, f"{what} belongs to {file}:{line} already")
-            else:
-                owner[key] = (source.file, source.places.get(field, (1, 1))[0])
+    owner: dict[tuple[str, ...], tuple[Source, tuple[Any, ...]]] = {}
+    for file in found:
+        for field, key, what in file.claims:
+            first, at = owner.setdefault(key, (file.source, field))
+            if first is not file.source or at is not field:
+                yield file.source.problem(field, f"{what} belongs to {first.file}:{first.places.get(at, (1, 1))[0]} already")
 
 
-def _claims(plan: Plan, inventory: Inventory) -> Iterator[tuple[tuple[Any, ...], tuple[str, ...], str]]:
+def _claims(plan: Plan, inventory: Inventory) -> Iterator[Claim]:
     yield ("plan",), ("plan", order.group_name(plan.plan)), f"the name {plan.plan!r}"
     for field, resource in _resources(plan):
         for role in ("primary", "dr"):
