@@ -114,7 +114,8 @@ def _play(request: RunRequest, recorder: Recorder) -> int | None:
             recorder.add(event)
         return False  # ansible-runner is not to keep a file of it
 
-    with _handed_over({**request.extra_vars, "xdr_run_id": request.run_id}, request.folder / "runner" / "extra-vars") as variables:
+    own = {"xdr_run_id": request.run_id, "xdr_stop_file": str(runs.stop_file(request.folder))}
+    with _handed_over({**request.extra_vars, **own}, request.folder / "runner" / "extra-vars") as variables:
         runner = Runner(_config(request, variables), event_handler=handle)
         runner.run()
     return None if runner.rc is None else int(runner.rc)

@@ -7,20 +7,21 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from .. import achieved, question, units
+from .. import achieved, foreseen, question, units
 from ..actions import asked
 from ..board import Volume
 from ..choices import Active, stop_refused
 from ..cutover import counting
 from ..store import events, runs
 from ..store.accounts import Role
-from ..store.runs import MOVES, ROLLBACK, STOP, Run
-from .course import Course
+from ..store.runs import MOVES, ROLLBACK, STOP, STOP_AFTER, Run
+from .course import COMMITS, FAILBACK, Course, Step
 from .environment import Plan
-from .lines import line
+from .lines import Line, line, names
 from .pages import page
 from .plan_facts import PlanFacts
 from .visit import Visit, allowed
@@ -58,7 +59,7 @@ def board(visit: Visit) -> Response:
 
 @allowed(Role.operator)
 def stop(visit: Visit) -> Response:
-    return _send(visit, STOP)
+    return _send(visit, STOP_AFTER if visit.form.get("after") == "step" else STOP)
 
 
 @allowed(Role.operator)
@@ -103,7 +104,7 @@ def _to(run_id: str) -> Response:
 
 def _send(visit: Visit, message: str) -> Response:
     run = _run(visit)
-    refusal = stop_refused(run, visit.user.role) if message == STOP else _rollback_refused(visit, run)
+    refusal = _rollback_refused(visit, run) if message == ROLLBACK else stop_refused(run, visit.user.role)
     try:
         if refusal:
             visit.note(message, f"run {run.id} of plan {run.plan}", refusal, "refused")
@@ -136,11 +137,12 @@ def _run(visit: Visit) -> Run:
 
 def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_log: bool = True) -> Response:
     store = visit.desk.store
-    last = events.last(store, run.id)
-    log = [line(event) for event in events.after(store, run.id, max(0, last - LINES), limit=LINES)] if with_log else []
     plan = visit.desk.inventory.plans.get(run.plan)
+    chosen, last = _resource(visit, plan), events.last(store, run.id)
+    log, missing = _log(visit, run, plan, chosen, last) if with_log else ([], 0)
     facts = _facts(visit, run)
     course = visit.desk.courses.of(store, run.id)
+    window = run.arguments.get("window")
     return page(
         visit,
         "run.html" if with_log else "board.html",
@@ -148,9 +150,14 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         run=run,
         course=course,
         volumes=volumes(run, course, plan),
+        steps=steps(run, course),
+        commits=COMMITS,
+        foreseen=foreseen.of(store, run),
+        window=Window.from_json(window) if window else None,
         log=log,
-        last=log[-1].seq if log else 0,
-        missing=max(0, last - LINES),
+        last=last,
+        missing=missing,
+        chosen=chosen,
         outcome=outcome(run),
         achieved=list(achieved.told(cost)) if (cost := (run.result or {}).get("achieved")) else [],
         facts=facts,
@@ -162,6 +169,33 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         rollback_refused=_rollback_refused(visit, run),
         refusal=refusal,
     )
+
+
+def _resource(visit: Visit, plan: Plan | None) -> str:
+    """The one whose log is wanted; all of it where none is named."""
+    name = visit.request.query_params.get("resource", "")
+    if name and name not in names(plan).values():
+        raise HTTPException(404, f"The plan has no resource {name}")
+    return name
+
+
+def _log(visit: Visit, run: Run, plan: Plan | None, chosen: str, last: int) -> tuple[list[Line], int]:
+    """The newest lines up to that event, those about one resource where it is chosen, and how many older ones there are."""
+    known, store = names(plan), visit.desk.store
+    seq, found, older = 0 if chosen else max(0, last - LINES), [], 0 if chosen else max(0, last - LINES)
+    while seq < last and (batch := events.after(store, run.id, seq)):
+        seq = batch[-1]["seq"]
+        told = [line(event, known) for event in batch if event["seq"] <= last]
+        found += [one for one in told if not chosen or chosen in one.about]
+        older, found = older + max(0, len(found) - LINES), found[-LINES:]
+    return found, older
+
+
+def steps(run: Run, course: Course) -> list[Step]:
+    """Of the newest launch; before the first one of a failback all that are to come."""
+    begun = course.steps()
+    ahead = run.action == "failback" and not run.ended and not course.launches
+    return begun or [Step(name, "pending") for name in FAILBACK if ahead]
 
 
 def volumes(run: Run, course: Course, plan: Plan | None) -> dict[str, Volume | None]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from sse_starlette import EventSourceResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,12 +21,13 @@ from ..store.accounts import Role
 from . import hub
 from .desk import desk
 from .hub import Hub, rung
-from .lines import line
+from .lines import Names, line, names
 from .visit import COOKIE, ROLES, session_of, to_login
 
 Message = dict[str, Any]
 Watch = Callable[[], Awaitable[bool]]
 SLOWEST = 30.0  # seconds in which a browser must take a message
+BEAT = 5  # seconds between two signs of life: a page that hears none for long knows that its stream is down
 
 
 class Guard:
@@ -44,7 +45,7 @@ class Guard:
         return await run_in_threadpool(lambda: accounts.session(self._hub.store, self._token, used=False)) is not None
 
 
-async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> AsyncIterator[Message]:
+async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch, known: Names | None = None) -> AsyncIterator[Message]:
     """Each event after the number as ``log``, ``run`` when the run's row changed, and ``end`` when nothing more will come."""
     async with streams.run(run_id) as feed:
         stamp = feed.stamp
@@ -53,7 +54,7 @@ async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> Asy
             batch = await run_in_threadpool(feed.after, seq)
             for event in batch:
                 seq = event["seq"]
-                yield {"event": "log", "id": str(seq), "data": json.dumps(line(event).to_json())}
+                yield {"event": "log", "id": str(seq), "data": json.dumps(line(event, known).to_json())}
             if feed.stamp != stamp:
                 stamp = feed.stamp
                 yield {"event": "run", "data": stamp}
@@ -87,10 +88,11 @@ async def of_run(request: Request) -> Response:
         return _ended(request)
     run_id, seq = request.path_params["run"], _number(request)
     try:
-        await run_in_threadpool(runs.get, desk(request).store, run_id)
+        run = await run_in_threadpool(runs.get, desk(request).store, run_id)
     except XdrError as error:
         raise HTTPException(404, error.sentence()) from None
-    return _stream(request, lambda streams, guard: run_messages(streams, run_id, seq, guard))
+    known = await run_in_threadpool(lambda: names(desk(request).inventory.plans.get(run.plan)))
+    return _stream(request, lambda streams, guard: run_messages(streams, run_id, seq, guard, known))
 
 
 async def of_changes(request: Request) -> Response:
@@ -106,7 +108,11 @@ ROLES[of_run] = ROLES[of_changes] = Role.viewer
 def _stream(request: Request, messages: Callable[[Hub, Guard], AsyncIterator[Message]]) -> Response:
     streams = desk(request).hub
     guard = Guard(streams, request.cookies.get(COOKIE, ""))
-    return EventSourceResponse(messages(streams, guard), send_timeout=SLOWEST)
+    return EventSourceResponse(messages(streams, guard), send_timeout=SLOWEST, ping=BEAT, ping_message_factory=_beat)
+
+
+def _beat() -> ServerSentEvent:
+    return ServerSentEvent(event="beat", data="")
 
 
 def _ended(request: Request) -> Response:

@@ -144,6 +144,7 @@ class _Execution:
         self._keep = of_interest(run)
         self.newest: RunResult | None = None  # of the last launch, if that was made here
         self._cutover = Cutover()
+        self._folder_now = Path()  # of the launch that goes on
 
     def whole(self) -> Result:
         """Raises Leaving."""
@@ -213,7 +214,7 @@ class _Execution:
     def _overdue(self) -> bool:
         """Whether the deadline of a failback has passed just now, which is the run's message from here on."""
         run = self._run
-        if run.action != FAILBACK or run.message:
+        if run.action != FAILBACK or run.message not in ("", runs.STOP_AFTER):
             return False
         due = counting(run, self._downtime, self._cutover)
         if due is None or time.time() < due.at:
@@ -242,6 +243,7 @@ class _Execution:
         if step.action == run.action:
             self._downtime = wanted.downtime
         stop = threading.Event()
+        self._folder_now = wanted.folder
         with Ledger(self._by.store, run.id, self._by.worker, self._by.ending) as ledger, self._listening(step.heeds, stop):
 
             def on_event(event: Event) -> None:
@@ -279,7 +281,11 @@ class _Execution:
     def _is_told(self) -> bool:
         """Whether the launch is to end: for a message, or for the deadline, which becomes one."""
         try:
-            return bool(runs.message(self._by.store, self._run.id)) or self._overdue()
+            message = runs.message(self._by.store, self._run.id)
+            if message == runs.STOP_AFTER:
+                folders.stop_after_step(self._folder_now)
+                message = ""
+            return bool(message) or self._overdue()
         except Exception as error:  # it is asked again in a moment
             log.warning("the store does not answer: %s", error)
             return False
