@@ -299,11 +299,12 @@ def abandon(store: Store, plan: str, dead: Callable[[str], bool]) -> list[str]:
 
 def send(store: Store, run_id: str, message: str, *, by: str, origin: str, told: str = "") -> Run:
     """Give the active run a message, ``stop``, ``stop_after``, ``rollback`` or ``deadline``; the last one counts, but a rollback is not
-    taken back, a stop is not put off, and the deadline takes no message's place but that of a stop that waits for its step. ``told`` becomes an event of the run.
+    taken back, a stop is not put off, and the deadline takes no message's place but that of a stop that waits for its step. ``told``
+    becomes an event of the run.
 
     A run that no worker has begun is stopped at once.
 
-    Raises XdrError: usage (no such run), wrong_state (it has ended, or it is none that can be rolled back).
+    Raises XdrError: usage (no such run), wrong_state (it has ended, or it is none that can be rolled back or stops after a step).
     """
     run = get(store, run_id)
     subject = f"run {run.id} of plan {run.plan}"

@@ -391,8 +391,8 @@ def test_elapsed_against_earlier_runs(portal: Portal) -> None:
     assert measure(page, "Elapsed").endswith(" s no history: no earlier failback to go by")
     assert "over its longest" not in page
     portal.finish(run)
-    for seconds in (30, 50):
-        earlier(portal, "failback", seconds)
+    for took in (30, 50):
+        earlier(portal, "failback", took)
     earlier(portal, "reprotect", 7)
     run = begun(portal)
     portal.tell(run, [{**event, "at": time.time() - 9.5} for event in [started("preflight")]])
@@ -409,19 +409,19 @@ def begun(portal: Portal) -> Run:
     return run
 
 
-def earlier(portal: Portal, action: str, seconds: float) -> None:
+def earlier(portal: Portal, action: str, took: float) -> None:
     run = portal.request(action)
     runs.begin(portal.store, run.id, "here-1")
-    steps = [{"name": name, "begin": 0.0, "end": seconds / 10, "seconds": seconds / 10, "result": "ok"} for name in STEPS]
+    steps = [{"name": name, "begin": 0.0, "end": took / 10, "seconds": took / 10, "result": "ok"} for name in STEPS]
     portal.finish(run, steps=steps)
     with portal.store.writing() as connection:
-        values = {"started_at": run.requested_at, "ended_at": run.requested_at + seconds}
+        values = {"started_at": run.requested_at, "ended_at": run.requested_at + took}
         connection.execute(tables.runs.update().where(tables.runs.c.id == run.id).values(**values))
 
 
 def test_throughput_is_of_this_moment(portal: Portal) -> None:
     run = begun(portal)
-    assert measure(text(portal, f"/runs/{run.id}"), "Throughput") == "– nothing is sent"
+    assert measure(text(portal, f"/runs/{run.id}"), "Throughput").endswith(" nothing is sent")
     portal.tell(run, timed([bytes_of("cart", 1 << 20, 4 << 20), bytes_of("orders", 4 << 20, 4 << 20)]))
     page = text(portal, f"/runs/{run.id}")
     assert measure(page, "Throughput") == "24.0 MiB/s 0.1 s to go"  # what is done has none any more
