@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
@@ -19,7 +21,7 @@ from ..cutover import counting
 from ..store import events, runs
 from ..store.accounts import Role
 from ..store.runs import MOVES, ROLLBACK, STOP, STOP_AFTER, Run
-from .course import COMMITS, FAILBACK, Course, Step
+from .course import COMMITS, FAILBACK, QUIET, Course, Step
 from .environment import Plan
 from .lines import Line, line, names
 from .pages import page
@@ -204,7 +206,12 @@ def volumes(run: Run, course: Course, plan: Plan | None) -> dict[str, Volume | N
     groups = plan["start_order"] if plan else []
     names = [volume["name"] for group in groups for resource in group["resources"] for volume in resource["volumes"]]
     awaited = names if run.action in SENDING and not run.check and not run.ended else []
-    return {name: told.get(name) for name in dict.fromkeys((*names, *told)) if name in told or name in awaited}
+    return {name: _present(told.get(name)) for name in dict.fromkeys((*names, *told)) if name in told or name in awaited}
+
+
+def _present(volume: Volume | None) -> Volume | None:
+    """Without the rate of a while ago."""
+    return volume if volume is None or volume.at >= time.time() - QUIET else replace(volume, rate=0)
 
 
 def outcome(run: Run) -> str:
