@@ -28,6 +28,7 @@ class Volume:
     done: int
     total: int
     rate: int  # bytes/s
+    at: float = 0.0  # when that was told
 
     @property
     def eta(self) -> float | None:
@@ -95,7 +96,7 @@ class Board:
 
     def _progress(self, event: Event) -> None:
         if event["what"] == "bytes":
-            self.volumes[event["volume"]] = Volume(event["done"], event["total"], event["rate"])
+            self.volumes[event["volume"]] = Volume(event["done"], event["total"], event["rate"], event["at"])
         elif event["what"] == "resource":
             self.resources[event["resource"]] = event["state"]
 

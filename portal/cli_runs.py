@@ -333,13 +333,18 @@ def run_approve(
 
 
 @app.command("stop")
-def run_stop(run_id: RunId, inventory: Inventory = DEFAULT_INVENTORY) -> None:
+def run_stop(
+    run_id: RunId,
+    after_step: Annotated[bool, typer.Option("--after-step", help="Not in the middle: a failback, once its present step is done.")] = False,
+    inventory: Inventory = DEFAULT_INVENTORY,
+) -> None:
     """Stop a run; what it has finished is kept, the same command goes on from there."""
     from . import following
     from .store import runs
 
-    run = runs.send(following.open_store(inventory), run_id, runs.STOP, by=following.me(), origin="command line")
-    typer.echo(f"run {run.id} ({run.action} {run.plan}) is asked to stop")
+    message = runs.STOP_AFTER if after_step else runs.STOP
+    run = runs.send(following.open_store(inventory), run_id, message, by=following.me(), origin="command line")
+    typer.echo(f"run {run.id} ({run.action} {run.plan}) is asked to stop{' once its present step is done' * after_step}")
 
 
 @app.command("answer")

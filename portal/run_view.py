@@ -28,7 +28,9 @@ def document(run: Run) -> dict[str, Any]:
 def word(run: Run) -> str:
     """queued, running, stopping, rolling back, done or failed."""
     if not run.ended:
-        return {"stop": "stopping", "rollback": "rolling back", "deadline": "rolling back"}.get(run.message, run.status)
+        return {"stop": "stopping", "stop_after": "stopping", "rollback": "rolling back", "deadline": "rolling back"}.get(
+            run.message, run.status
+        )
     return "failed" if run.exit_code else "done"
 
 

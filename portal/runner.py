@@ -114,7 +114,7 @@ def _play(request: RunRequest, recorder: Recorder) -> int | None:
             recorder.add(event)
         return False  # ansible-runner is not to keep a file of it
 
-    ours = {"xdr_run_id": request.run_id, "xdr_answers": str(request.answers)}
+    ours = {"xdr_run_id": request.run_id, "xdr_answers": str(request.answers), "xdr_stop_file": str(runs.stop_file(request.folder))}
     with _handed_over({**request.extra_vars, **ours}, request.folder / "runner" / "extra-vars") as variables:
         runner = Runner(_config(request, variables), event_handler=handle)
         runner.run()

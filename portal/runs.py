@@ -3,7 +3,7 @@
 """Runs on disk: one folder each, one run of a plan at a time, and an end to what an earlier try left behind.
 
 ``var/runs/<run_id>/``: run.json (who launched what), child.json (pid and start time of ansible-playbook), events.jsonl, result.json,
-answers/ (to its pauses).
+answers/ (to its pauses); stop-after-step where it was asked to end before its next step.
 ``var/plans/<plan>.lock``: locked by the launcher for as long as it runs, and says which run that is.
 """
 
@@ -80,6 +80,16 @@ def create(request: RunRequest) -> None:
             "launcher": {"pid": me.pid, "started": me.started},
         },
     )
+
+
+def stop_file(folder: Path) -> Path:
+    """Where it is, a failback ends before its next step (roles/move)."""
+    return folder / "stop-after-step"
+
+
+def stop_after_step(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # the launch has not made its folder yet: it is asked again
+        stop_file(folder).touch(mode=0o600)
 
 
 def finish(folder: Path, document: dict[str, Any]) -> None:

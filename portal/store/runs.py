@@ -22,7 +22,7 @@ from .tables import ASKED_FOR, SCHEDULED, UNENDED
 from .tables import runs as table
 from .workers import LeaseLost
 
-STOP, ROLLBACK, DEADLINE = "stop", "rollback", "deadline"
+STOP, STOP_AFTER, ROLLBACK, DEADLINE = "stop", "stop_after", "rollback", "deadline"  # stop_after: once the present step is done
 MOVES = ("failback", "rollback")  # what may end in a question (portal/question.py)
 SCHEDULE, ADOPTED = "schedule", "adopted"  # origins beside portal and command line
 
@@ -46,7 +46,7 @@ class Run:
     ended_at: float | None = None
     attempts: int = 0
     worker: str = ""
-    message: str = ""  # stop, rollback, or deadline: a rollback that nobody asked for
+    message: str = ""  # stop, stop_after, rollback, or deadline: a rollback that nobody asked for
     message_by: str = ""
     exit_code: int | None = None
     code: str = ""
@@ -336,12 +336,13 @@ def abandon(store: Store, plan: str, dead: Callable[[str], bool]) -> list[str]:
 
 
 def send(store: Store, run_id: str, message: str, *, by: str, origin: str, told: str = "") -> Run:
-    """Give the active run a message, ``stop``, ``rollback`` or ``deadline``; the last one counts, but a rollback is not taken back,
-    and the deadline takes no message's place. ``told`` becomes an event of the run.
+    """Give the active run a message, ``stop``, ``stop_after``, ``rollback`` or ``deadline``; the last one counts, but a rollback is not
+    taken back, a stop is not put off, and the deadline takes no message's place but that of a stop that waits for its step. ``told``
+    becomes an event of the run.
 
     A run that no worker has begun is stopped at once.
 
-    Raises XdrError: usage (no such run), wrong_state (it has ended, or it is none that can be rolled back).
+    Raises XdrError: usage (no such run), wrong_state (it has ended, or it is none that can be rolled back or stops after a step).
     """
     run = get(store, run_id)
     subject = f"run {run.id} of plan {run.plan}"
@@ -350,15 +351,14 @@ def send(store: Store, run_id: str, message: str, *, by: str, origin: str, told:
             run = _run(connection.execute(sa.select(table).where(table.c.id == run_id).with_for_update()).mappings().one())
             if run.ended:
                 raise XdrError(f"run {run.id} ({run.action}) has ended already", where=f"plan {run.plan}", code="wrong_state")
-            if message in (ROLLBACK, DEADLINE) and (run.action != "failback" or run.check):
-                raise XdrError(
-                    f"run {run.id} is a {run.action}, only a failback is rolled back", where=f"plan {run.plan}", code="wrong_state"
-                )
-            if message == STOP and run.status == "queued":
+            if message != STOP and (run.action != "failback" or run.check):
+                what = "stops after a step" if message == STOP_AFTER else "is rolled back"
+                raise XdrError(f"run {run.id} is a {run.action}, only a failback {what}", where=f"plan {run.plan}", code="wrong_state")
+            if message in (STOP, STOP_AFTER) and run.status == "queued":
                 connection.execute(table.update().where(table.c.id == run_id).values(**_ended(_never_begun(by))))
-            if message == DEADLINE and run.message:
+            if message == DEADLINE and run.message not in ("", STOP_AFTER):
                 return run
-            if not run.goes_back or (run.message, message) == (DEADLINE, ROLLBACK):
+            if (run.message, message) != (STOP, STOP_AFTER) and (not run.goes_back or (run.message, message) == (DEADLINE, ROLLBACK)):
                 connection.execute(table.update().where(table.c.id == run_id).values(message=message, message_by=by))
             if told:
                 events.add(connection, run_id, [_warning(told, time.time())])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ..events import Event
 from ..pauses import Pauses
 from ..store import Store, events
 
+QUIET = 5.0  # seconds without a word of a volume after which its rate is no present one
 KEPT = 1000  # courses in memory; one that is dropped is gathered again
 FAILBACK = (
     *("preflight", "stop_services", "release", "final_sync", "verify", "hand_over", "start_instances", "health_checks"),
@@ -30,6 +32,17 @@ class Step:
     state: str  # pending, running, ok, failed
     begin: float | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A point of a failback that its steps lead to; ``told`` says what changes there."""
+
+    name: str
+    told: str
+
+
+COMMITS = {"hand_over": Commit("C1", "ownership moves"), "switch_traffic": Commit("C2", "no way back")}
 
 
 class Launch:
@@ -61,16 +74,16 @@ class Launch:
     def _to_come(self) -> tuple[str, ...]:
         """What follows in a failback that goes well; nothing where it does not."""
         entered = [name for name in self.entered if name != HOOK]
-        if self.playbook != "failback.yml" or self.board.over or not entered or set(entered) - set(FAILBACK):
+        if self.playbook != "failback.yml" or self.board.over or set(entered) - set(FAILBACK):
             return ()
         if any(phase.result == "failed" for phase in self.board.phases.values()):
             return ()
-        return FAILBACK[max(map(FAILBACK.index, entered)) + 1 :]
+        return FAILBACK[max(map(FAILBACK.index, entered), default=-1) + 1 :]
 
 
 class Course:
     def __init__(self) -> None:
-        self.seq = 0
+        self.seq, self.at = 0, 0.0  # the number of the last event, and when it was
         self.launches: list[Launch] = []
         self.record: Mapping[str, Any] = {}  # the newest that this run wrote
         self.owned: tuple[str | None, int] | None = None  # owner and epoch by those records
@@ -87,7 +100,7 @@ class Course:
         return self
 
     def add(self, event: Event) -> None:
-        self.seq = event["seq"]
+        self.seq, self.at = event["seq"], event["at"]
         self.cutover.add(event)
         self.pauses.add(event)
         if event["kind"] == "message" and not self.launches:
@@ -119,6 +132,20 @@ class Course:
     @property
     def volumes(self) -> dict[str, Volume]:
         return {name: volume for launch in self.launches for name, volume in launch.board.volumes.items()}
+
+    @property
+    def flow(self) -> Volume | None:
+        """All volumes that the newest launch sends as one, at the rate of this moment."""
+        sent = list(self.launches[-1].board.volumes.values()) if self.launches else []
+        if not sent:
+            return None
+        fresh = time.time() - QUIET
+        rate = sum(volume.rate for volume in sent if volume.done < volume.total and volume.at >= fresh)
+        return Volume(sum(each.done for each in sent), sum(each.total for each in sent), rate, max(each.at for each in sent))
+
+    def steps(self) -> list[Step]:
+        """Of the newest launch."""
+        return list(self.launches[-1].steps()) if self.launches else []
 
 
 class Courses:

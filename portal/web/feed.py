@@ -16,7 +16,7 @@ from ..events import Event
 from ..store import Store, events, runs
 from ..store.runs import Run
 from .bell import Bell
-from .lines import line
+from .lines import Names, line
 
 TAIL = 2000  # events of a run in memory; who is further behind reads the store
 LATE = 2.0  # seconds after which it looks, though nobody said that there is news
@@ -26,9 +26,9 @@ def frame(event: str, data: str, number: str | None = None) -> bytes:
     return ServerSentEvent(data, event=event, id=number).encode()
 
 
-def framed(batch: Iterable[Event]) -> list[bytes]:
+def framed(batch: Iterable[Event], known: Names) -> list[bytes]:
     """Each event as a message ``log`` with its number."""
-    return [frame("log", json.dumps(line(event).to_json()), str(event["seq"])) for event in batch]
+    return [frame("log", json.dumps(line(event, known).to_json()), str(event["seq"])) for event in batch]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,12 @@ class News:
 
 
 class RunFeed:
-    """``seq``: of the newest event; ``stamp`` changes with the row of the run; ``over``: nothing more will come."""
+    """``seq``: of the newest event; ``stamp`` changes with the row of the run; ``over``: nothing more will come; ``known``: the names of
+    the plan as its first viewer came, by which lines tell what they are about."""
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, known: Names | None = None) -> None:
         self.bell, self.broken = Bell(), False
-        self.store, self.run_id = store, run_id
+        self.store, self.run_id, self.known = store, run_id, known or {}
         last = events.last(store, run_id)
         self.news = News(last, [], last, b"")
         self.stamp = ""
@@ -73,7 +74,7 @@ class RunFeed:
         batch = events.after(self.store, self.run_id, self.seq)
         before = (self.seq, self.stamp, self.over)
         if batch:
-            frames = framed(batch)
+            frames = framed(batch, self.known)
             self.news = News(batch[-1]["seq"], [*self.news.frames, *frames][-TAIL:], self.seq, b"".join(frames))
         self.stamp = stamp(run)
         self.over = run.ended and not batch  # the row was read first: what came before its end is here
@@ -82,7 +83,7 @@ class RunFeed:
     def read(self, seq: int) -> tuple[int, bytes]:
         """In a thread, for who is far behind: some of what came after the number, and the number that it reaches."""
         batch = events.after(self.store, self.run_id, seq)
-        return (batch[-1]["seq"] if batch else seq), b"".join(framed(batch))
+        return (batch[-1]["seq"] if batch else seq), b"".join(framed(batch, self.known))
 
     def wake(self) -> None:
         """There is news of its run."""

@@ -20,6 +20,7 @@ from ..store.engine import Pulse
 from .bell import Bell
 from .feed import RunFeed, stamp
 from .lasting import CHECK, Lasting
+from .lines import Names
 
 EVERY = 0.3  # seconds between two looks at what the pages without a log show
 TICK = 0.02  # seconds between two looks whether anything was written while somebody watches a run
@@ -97,8 +98,8 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextlib.asynccontextmanager
-    async def run(self, run_id: str) -> AsyncIterator[RunFeed]:
-        async with self._watching(f"run {run_id}", lambda: RunFeed(self.store, run_id)) as feed:
+    async def run(self, run_id: str, known: Names | None = None) -> AsyncIterator[RunFeed]:
+        async with self._watching(f"run {run_id}", lambda: RunFeed(self.store, run_id, known)) as feed:
             self._feeds[run_id] = feed
             self._ticker = self._ticker or asyncio.create_task(self._tick())
             try:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,28 +16,55 @@ from ..pauses import MODULE as HOOK
 
 FAIL, WARN, CHANGE, INFO, DETAIL = "fail", "warn", "change", "info", "detail"  # detail is shown on demand
 _QUIET = ("ansible.builtin.validate_argument_spec", "ansible.builtin.include_tasks", "ansible.builtin.meta", "ansible.builtin.set_fact")
+_WORD = re.compile(r"\w+(?:[.-]\w+)*")
 _LEVELS = {"error": FAIL, "warning": WARN}
+
+
+Names = Mapping[str, str]  # what a resource or one of its volumes is called -> the resource
 
 
 @dataclass(frozen=True)
 class Line:
+    """``about``: the resources that it tells of."""
+
     seq: int
     at: float
     host: str
     level: str
     text: str
+    about: tuple[str, ...] = ()
 
     @property
     def clock(self) -> str:
         return time.strftime("%H:%M:%S", time.localtime(self.at))
 
+    @property
+    def utc(self) -> str:
+        return units.utc(self.at)
+
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "clock": self.clock}
+        return {**asdict(self), "clock": self.clock, "utc": self.utc}
 
 
-def line(event: Event) -> Line:
+def names(plan: Mapping[str, Any] | None) -> dict[str, str]:
+    """A resource's own name goes before that of another one's volume."""
+    resources = [resource for group in (plan or {"start_order": ()})["start_order"] for resource in group["resources"]]
+    volumes = {volume["name"]: resource["name"] for resource in resources for volume in resource["volumes"]}
+    return volumes | {resource["name"]: resource["name"] for resource in resources}
+
+
+def line(event: Event, known: Names | None = None) -> Line:
     level, text = _told(event)
-    return Line(event["seq"], event["at"], str(event.get("host") or ""), level, text)
+    about = dict.fromkeys(known[word] for word in _words(event, text) if word in known) if known else ()
+    return Line(event["seq"], event["at"], str(event.get("host") or ""), level, text, tuple(about))
+
+
+def _words(event: Event, text: str) -> Iterator[str]:
+    """All that may be a name: of what a module answered for, and in what is said."""
+    for item in event.get("results") or ():
+        if isinstance(item, Mapping):
+            yield from (str(item[key]) for key in ("name", "resource", "volume") if key in item)
+    yield from _WORD.findall(text)
 
 
 def _told(event: Event) -> tuple[str, str]:

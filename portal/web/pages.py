@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -29,10 +31,10 @@ def _templates() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"size": units.size, "seconds": units.seconds, "since": units.since}
-    made.filters |= {"ago": ago, "lasted": lasted, "left": left, "clock": clock}
-    made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role, "BANNER": preview.BANNER}
+    made.filters |= {"size": units.size, "seconds": units.seconds}
+    made.filters |= {"ago": ago, "lasted": lasted, "left": left, "clock": clock, "since": since, "iso": iso, "utc": units.utc}
     made.filters |= {"lasts": preview.lasts, "bytes": preview.size, "rows": preview.rows}
+    made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role, "BANNER": preview.BANNER}
     return made
 
 
@@ -43,11 +45,24 @@ def compile_all() -> None:
 
 
 def clock(at: float | None) -> str:
-    """The time of day, with the day where it is another than today."""
+    """The time of day, with the day where it is another than today; UTC beside it."""
     if not at:
         return units.UNKNOWN
     day = "" if time.localtime(at)[:3] == time.localtime()[:3] else "%Y-%m-%d "
-    return time.strftime(f"{day}%H:%M:%S", time.localtime(at))
+    return _moment(at, time.strftime(f"{day}%H:%M:%S", time.localtime(at)))
+
+
+def since(at: Any) -> str:
+    """Day and time of day, UTC beside it."""
+    return _moment(at, units.since(at)) if isinstance(at, (int, float)) and at else units.UNKNOWN
+
+
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def _moment(at: float, text: str) -> Markup:
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(at), units.utc(at), text)
 
 
 def ago(at: float | None) -> str:

@@ -4,25 +4,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from .. import achieved, question, units
+from .. import achieved, foreseen, question, units
 from ..actions import asked
 from ..board import Volume
 from ..choices import Active, stop_refused
 from ..cutover import counting
-from ..store import answers, events, runs
+from ..store import Store, answers, events, runs
 from ..store.accounts import Role
-from ..store.runs import MOVES, ROLLBACK, STOP, Run
-from .course import Course
+from ..store.runs import MOVES, ROLLBACK, STOP, STOP_AFTER, Run
+from .course import COMMITS, FAILBACK, QUIET, Course, Step
 from .diagnosis import found_by
 from .environment import Plan
-from .lines import Line, line
+from .lines import Line, Names, line, names
 from .pages import page
 from .plan_facts import PlanFacts
 from .previews import shown
@@ -61,7 +63,7 @@ def board(visit: Visit) -> Response:
 
 @allowed(Role.operator)
 def stop(visit: Visit) -> Response:
-    return _send(visit, STOP)
+    return _send(visit, STOP_AFTER if visit.form.get("after") == "step" else STOP)
 
 
 @allowed(Role.operator)
@@ -121,7 +123,7 @@ def _to(run_id: str) -> Response:
 
 def _send(visit: Visit, message: str) -> Response:
     run = _run(visit)
-    refusal = stop_refused(run, visit.user.role) if message == STOP else _rollback_refused(visit, run)
+    refusal = _rollback_refused(visit, run) if message == ROLLBACK else stop_refused(run, visit.user.role)
     try:
         if refusal:
             visit.note(message, f"run {run.id} of plan {run.plan}", refusal, "refused")
@@ -154,37 +156,46 @@ def _run(visit: Visit) -> Run:
 
 @dataclass(frozen=True)
 class Log:
-    """``before``: of a page of older lines, the number of the first line that is not on it; 0 for the newest lines, which go on."""
+    """``last``: the number of the event with which it ends; ``before``: of a page of older lines, the number of the first line that is not
+    on it, 0 for the newest lines, which go on; ``missing``: events before its first line, or older lines about the chosen resource."""
 
     lines: list[Line]
-    before: int
-
-    @property
-    def last(self) -> int:
-        return self.lines[-1].seq if self.lines else 0
-
-    @property
-    def missing(self) -> int:
-        """Events before its first line."""
-        return self.lines[0].seq - 1 if self.lines else 0
+    last: int
+    before: int = 0
+    missing: int = 0
 
 
-def _log(visit: Visit, run: Run) -> Log:
+def _log(visit: Visit, run: Run, plan: Plan | None, chosen: str) -> Log:
+    store, known = visit.desk.store, names(plan)
     text = visit.request.query_params.get("before", "") if visit.request.method == "GET" else ""
     if text and not (text.isascii() and text.isdecimal() and len(text) < 12):
         raise HTTPException(400, "before is the number of an event")
-    before = int(text or 0)
-    end = before or events.last(visit.desk.store, run.id) + 1
-    found = events.after(visit.desk.store, run.id, max(0, end - 1 - LINES), limit=min(LINES, end - 1)) if end > 1 else []
-    return Log([line(event) for event in found], before)
+    if chosen:
+        return _log_of(store, run, known, chosen)
+    end = int(text or 0) or events.last(store, run.id) + 1
+    missing = max(0, end - 1 - LINES)
+    found = events.after(store, run.id, missing, limit=min(LINES, end - 1)) if end > 1 else []
+    return Log([line(event, known) for event in found], end - 1, int(text or 0), missing)
+
+
+def _log_of(store: Store, run: Run, known: Names, chosen: str) -> Log:
+    """The newest lines about one resource."""
+    seq, last, found, older = 0, events.last(store, run.id), list[Line](), 0
+    while seq < last and (batch := events.after(store, run.id, seq)):
+        seq = batch[-1]["seq"]
+        found += [told for event in batch if event["seq"] <= last and chosen in (told := line(event, known)).about]
+        older, found = older + max(0, len(found) - LINES), found[-LINES:]
+    return Log(found, last, missing=older)
 
 
 def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_log: bool = True) -> Response:
     store = visit.desk.store
     plan = visit.desk.inventory.plans.get(run.plan)
+    chosen = _resource(visit, plan)
     facts = _facts(visit, run)
     course = visit.desk.courses.of(store, run.id)
     pause = None if run.ended else course.pauses.open
+    window = run.arguments.get("window")
     return page(
         visit,
         "run.html" if with_log else "board.html",
@@ -192,8 +203,13 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         run=run,
         course=course,
         volumes=volumes(run, course, plan),
-        log=_log(visit, run) if with_log else None,
+        log=_log(visit, run, plan, chosen) if with_log else None,
         lines=LINES,
+        steps=steps(run, course),
+        commits=COMMITS,
+        foreseen=foreseen.of(store, run),
+        window=Window.from_json(window) if window else None,
+        chosen=chosen,
         outcome=outcome(run),
         achieved=list(achieved.told(cost)) if (cost := (run.result or {}).get("achieved")) else [],
         facts=facts,
@@ -211,13 +227,33 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
     )
 
 
+def _resource(visit: Visit, plan: Plan | None) -> str:
+    """The one whose log is wanted; all of it where none is named."""
+    name = visit.request.query_params.get("resource", "")
+    if name and name not in names(plan).values():
+        raise HTTPException(404, f"The plan has no resource {name}")
+    return name
+
+
+def steps(run: Run, course: Course) -> list[Step]:
+    """Of the newest launch; before the first one of a failback all that are to come."""
+    begun = course.steps()
+    ahead = run.action == "failback" and not run.ended and not course.launches
+    return begun or [Step(name, "pending") for name in FAILBACK if ahead]
+
+
 def volumes(run: Run, course: Course, plan: Plan | None) -> dict[str, Volume | None]:
     """What is told of them, in the plan's order; None for one that the run will send. All from the first moment on, lest the page jumps."""
     told = course.volumes
     groups = plan["start_order"] if plan else []
     names = [volume["name"] for group in groups for resource in group["resources"] for volume in resource["volumes"]]
     awaited = names if run.action in SENDING and not run.check and not run.ended else []
-    return {name: told.get(name) for name in dict.fromkeys((*names, *told)) if name in told or name in awaited}
+    return {name: _present(told.get(name)) for name in dict.fromkeys((*names, *told)) if name in told or name in awaited}
+
+
+def _present(volume: Volume | None) -> Volume | None:
+    """Without the rate of a while ago."""
+    return volume if volume is None or volume.at >= time.time() - QUIET else replace(volume, rate=0)
 
 
 def outcome(run: Run) -> str:

@@ -96,7 +96,9 @@ def sign(word: str) -> Sign:
 def of_run(run: Run) -> str:
     """One word for how a run stands or ended."""
     if not run.ended:
-        return {"stop": "stopping", "rollback": "rolling back", "deadline": "rolling back"}.get(run.message, run.status)
+        return {"stop": "stopping", "stop_after": "stopping", "rollback": "rolling back", "deadline": "rolling back"}.get(
+            run.message, run.status
+        )
     if run.exit_code == 0:
         return "done"
     if run.code in _REFUSALS:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from sse_starlette import EventSourceResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,15 +21,17 @@ from ..store.accounts import Role
 from .desk import desk
 from .feed import frame
 from .hub import Hub
+from .lines import Names, names
 from .visit import COOKIE, ROLES, session_of, to_login
 
 Message = dict[str, Any]
 Watch = Callable[[], Awaitable[bool]]
+BEAT = 5  # seconds between two signs of life: a page that hears none for long knows that its stream is down
 
 
-async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch) -> AsyncGenerator[bytes, None]:
+async def run_messages(streams: Hub, run_id: str, seq: int, lasts: Watch, known: Names | None = None) -> AsyncGenerator[bytes, None]:
     """Each event after the number as ``log``, ``run`` when the run's row changed, and ``end`` when nothing more will come."""
-    async with streams.run(run_id) as feed:
+    async with streams.run(run_id, known) as feed:
         stamp = feed.stamp
         while await lasts() and not feed.broken:
             bell, over, news = feed.bell.next, feed.over, feed.news
@@ -69,10 +71,11 @@ async def of_run(request: Request) -> Response:
         return _ended(request)
     run_id, seq = request.path_params["run"], _number(request)
     try:
-        await run_in_threadpool(runs.get, desk(request).store, run_id)
+        run = await run_in_threadpool(runs.get, desk(request).store, run_id)
     except XdrError as error:
         raise HTTPException(404, error.sentence()) from None
-    return _stream(request, lambda streams, lasts: run_messages(streams, run_id, seq, lasts))
+    known = await run_in_threadpool(lambda: names(desk(request).inventory.plans.get(run.plan)))
+    return _stream(request, lambda streams, lasts: run_messages(streams, run_id, seq, lasts, known))
 
 
 async def of_changes(request: Request) -> Response:
@@ -90,7 +93,11 @@ Messages = Callable[[Hub, Watch], AsyncGenerator[bytes, None] | AsyncGenerator[M
 
 def _stream(request: Request, messages: Messages) -> Response:
     streams, token = desk(request).hub, request.cookies.get(COOKIE, "")
-    return Stream(_guarded(streams, token, messages))
+    return Stream(_guarded(streams, token, messages), ping=BEAT, ping_message_factory=_beat)
+
+
+def _beat() -> ServerSentEvent:
+    return ServerSentEvent(event="beat", data="")
 
 
 class Stream(EventSourceResponse):

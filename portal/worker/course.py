@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..results import ON_FROM_THERE
-from ..store.runs import DEADLINE, ROLLBACK, STOP, Run
+from ..store.runs import DEADLINE, ROLLBACK, STOP, STOP_AFTER, Run
 
 KILLED_MOST = 3  # how often ansible-playbook may be killed
 OVERTAKEN = "changed_since"  # the claim was refused: nothing was done, and the gate has to look anew
@@ -46,7 +46,7 @@ def next_step(run: Run, results: Sequence[Result | None]) -> Launch | Ended:
 
 def _broken_off(run: Run, results: Sequence[Result | None], last: Result | None) -> Launch | Ended:
     killed = bool(last and last.get("killed"))
-    if run.message == STOP:
+    if run.message in (STOP, STOP_AFTER):
         return Ended(_stopped(run, f". {ON_FROM_THERE}", last))
     if last and killed and sum(bool(one and one.get("killed")) for one in results) >= KILLED_MOST:
         return Ended({**last, "action": run.action})
@@ -61,21 +61,35 @@ def _broken_off(run: Run, results: Sequence[Result | None], last: Result | None)
 
 
 def _ended_by_itself(run: Run, results: Sequence[Result | None], last: Result) -> Launch | Ended:
-    if last["code"] == OVERTAKEN and run.message != STOP and len(results) < LAUNCHED_MOST:
+    if run.message == STOP_AFTER and _halfway(last):
+        return Ended(_stopped(run, f"after the step {last['steps'][-1]['name']}. {ON_FROM_THERE}", last))
+    if last["code"] == OVERTAKEN and run.message not in (STOP, STOP_AFTER) and len(results) < LAUNCHED_MOST:
         heeds = last["action"] == run.action and not _refused(results)
         return Launch(last["action"], "another run was still at work when this one began; launched again", heeds=heeds)
     if last["action"] != run.action:  # the rollback that was asked for, or that a host which broke off made necessary
         if _refused([last]):
             return Launch(run.action, f"a rollback is not possible any more, the {run.action} goes on: {last['error']}", heeds=False)
         failed = next((one for one in results if one and _left_open(one)), None)
-        return Ended(_undone(failed, last) if failed and not run.message else _rolled_back(run, last))
-    if run.goes_back and last["exit_code"] == 0:
+        return Ended(_undone(failed, last) if failed and not run.goes_back else _rolled_back(run, last))
+    if run.goes_back and last["exit_code"] == 0 and not _halfway(last):
         return Ended({**last, "reason": f"the rollback that {run.message_by} asked for came too late"})
     if run.goes_back and not _refused(results) and not (run.message == DEADLINE and _offered(last)):
         return Launch(ROLLBACK, f"{run.message_by} asked for a rollback", heeds=False)
-    if _left_open(last) and not run.message and not any(one and _left_open(one) for one in results[:-1]):
+    if _left_open(last) and _heeds_a_lost_host(run, last) and not any(one and _left_open(one) for one in results[:-1]):
         return _after_a_lost_host(last)
     return Ended(last)
+
+
+def _halfway(result: Result) -> bool:
+    """Whether a failback ended well before its end: the play ends between two steps where that was asked for."""
+    return bool(
+        result["action"] == FAILBACK and result["exit_code"] == 0 and result.get("state") in ("FAILING_BACK", "HALTED") and result["steps"]
+    )
+
+
+def _heeds_a_lost_host(run: Run, last: Result) -> bool:
+    """Who wanted it to stop after its step wants a half move undone, too, but no failback that goes on."""
+    return not run.message or (run.message == STOP_AFTER and not _offered(last))
 
 
 def _left_open(result: Result) -> bool:

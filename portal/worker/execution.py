@@ -148,6 +148,7 @@ class _Execution:
         self._keep = of_interest(run)
         self.newest: RunResult | None = None  # of the last launch, if that was made here
         self._cutover = Cutover()
+        self._folder_now = Path()  # of the launch that goes on
 
     def whole(self) -> Result:
         """Raises Leaving."""
@@ -219,7 +220,7 @@ class _Execution:
     def _overdue(self) -> bool:
         """Whether the deadline of a failback has passed just now, which is the run's message from here on."""
         run = self._run
-        if run.action != FAILBACK or run.message:
+        if run.action != FAILBACK or run.message not in ("", runs.STOP_AFTER):
             return False
         due = counting(run, self._downtime, self._cutover)
         if due is None or time.time() < due.at:
@@ -263,6 +264,7 @@ class _Execution:
         if step.action == run.action:
             self._downtime = wanted.downtime
         stop = threading.Event()
+        self._folder_now = wanted.folder
         ledger_of = Ledger(self._by.store, run.id, self._by.worker, self._by.ending)
         with ledger_of as ledger, self._listening(step.heeds, stop), self._answering(wanted):
 
@@ -318,7 +320,11 @@ class _Execution:
     def _is_told(self) -> bool:
         """Whether the launch is to end: for a message, or for the deadline, which becomes one."""
         try:
-            return bool(runs.message(self._by.store, self._run.id)) or self._overdue()
+            message = runs.message(self._by.store, self._run.id)
+            if message == runs.STOP_AFTER:
+                folders.stop_after_step(self._folder_now)
+                message = ""
+            return bool(message) or self._overdue()
         except Exception as error:  # it is asked again in a moment
             log.warning("the store does not answer: %s", error)
             return False

@@ -102,10 +102,20 @@ def test_stopped_then_begun_again_and_rolled_back(luck: Luck, store: Store) -> N
         with pytest.raises(XdrError) as caught:
             asks(luck, store, "replicate")
         assert caught.value.code == "run_active"
+        runs.send(store, stopped.id, "stop_after", by="bob", origin="portal")
+        done = ended(luck, store, stopped)
+        assert (done.exit_code, done.code, done.attempts) == (1, "stopped", 1)
+        assert "stopped by bob after the step stop_services" in done.error
+        assert "release" not in {event.get("step") for event in events.after(store, stopped.id)}
+        status = luck.status()
+        groups = {"stop_services/database", "stop_services/application", "stop_services/frontend"}
+        assert (status["state"], set(status["run"]["phases"])) == ("FAILING_BACK", groups)
+
+        stopped = asks(luck, store)
+        reaches(store, stopped, "final_sync")
         runs.send(store, stopped.id, "stop", by="bob", origin="portal")
         done = ended(luck, store, stopped)
         assert (done.exit_code, done.code, done.attempts) == (1, "stopped", 1)
-        assert luck.status()["state"] == "FAILING_BACK"
 
         run = asks(luck, store)
         reaches(store, run, "final_sync")

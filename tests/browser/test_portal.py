@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from portal import PROJECT
 from portal.achieved import Achieved
 from portal.store import observations, runs, tables
 from tests.support.browsers import chromium, served
-from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, plan, seen, timed
+from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, plan, resource, seen, timed
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.browser
 
@@ -414,3 +416,103 @@ def test_the_report_of_an_incident(page: Page, portal: Portal, scheme: str) -> N
     expect(page.get_by_label("Add a note")).to_be_hidden()
     expect(page.locator("#timeline")).to_be_visible()
     shot(page, "incident-paper", scheme, whole=True)
+
+
+def test_a_stream_that_is_down(browser: Browser, portal: Portal, address: str) -> None:
+    """What would start something waits until the page is fresh, Stop and Roll back do not; no event of the gap is missed or doubled."""
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    batches = failback()
+    for _ in range(6):
+        portal.tell(run, timed(next(batches)))
+    with Proxy(int(address.rpartition(":")[2])) as proxy:
+        context = browser.new_context(viewport=LAPTOP, base_url=f"http://127.0.0.1:{proxy.port}")  # type: ignore[arg-type]
+        context.add_cookies([{"name": "xdr_session", "value": portal.session(Role.operator), "url": f"http://127.0.0.1:{proxy.port}"}])
+        page, other = context.new_page(), context.new_page()
+        page.goto(f"/runs/{run.id}")
+        other.goto(f"/plans/{PLAN}")
+        last = portal.tell(run, timed(next(batches)))
+        expect(page.locator("#log li")).to_have_count(last)
+        expect(other.get_by_role("button", name="Verify primary")).to_be_enabled()
+        expect(page.locator("#offline")).to_be_hidden()
+
+        proxy.cut()
+        last = portal.tell(run, timed([*next(batches), *next(batches)]))
+        for one in (page, other):
+            expect(one.locator("#offline")).to_contain_text("last event")
+            expect(one.locator("#offline")).to_be_visible()
+        expect(other.get_by_role("button", name="Verify primary")).to_be_disabled()
+        expect(other.get_by_role("button", name="Rollback", exact=True)).to_be_enabled()
+        for name in ("Stop after this step", "Roll back"):
+            expect(page.get_by_role("button", name=name)).to_be_enabled()
+        counted = page.locator("#last-heard").inner_text()
+        expect(page.locator("#last-heard")).not_to_have_text(counted)
+        shot(page, "run-offline", "light")
+        shot(other, "plan-offline", "light")
+
+        proxy.mend()
+        for one in (page, other):
+            expect(one.locator("#offline")).to_be_hidden(timeout=30_000)
+        expect(other.get_by_role("button", name="Verify primary")).to_be_enabled()
+        expect(page.locator("#log li")).to_have_count(last)
+        assert _numbers(page) == list(range(1, last + 1))
+        expect(page.locator(".steps li.running")).to_contain_text("final_sync")
+        context.close()
+
+
+def test_a_stream_that_falls_silent(browser: Browser, portal: Portal, address: str) -> None:
+    """A link may break without a word: no sign of life for long counts as down."""
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    portal.tell(run, timed(next(failback())))
+    with Proxy(int(address.rpartition(":")[2])) as proxy:
+        context = browser.new_context(viewport=LAPTOP, base_url=f"http://127.0.0.1:{proxy.port}")  # type: ignore[arg-type]
+        context.add_cookies([{"name": "xdr_session", "value": portal.session(Role.operator), "url": f"http://127.0.0.1:{proxy.port}"}])
+        page = context.new_page()
+        page.clock.install()
+        page.goto(f"/runs/{run.id}")
+        last = portal.tell(run, timed([resource("cart", "Stopping")]))
+        expect(page.locator("#log li")).to_have_count(last)
+        proxy.freeze()
+        last = portal.tell(run, timed([resource("cart", "Failed")]))
+        page.clock.run_for(14_000)
+        expect(page.locator("#offline")).to_be_visible()
+        proxy.thaw()
+        page.clock.run_for(6_000)
+        expect(page.locator("#log li")).to_have_count(last)
+        page.clock.run_for(1_000)
+        expect(page.locator("#offline")).to_be_hidden()
+        assert _numbers(page) == list(range(1, last + 1))
+        context.close()
+
+
+def _numbers(page: Page) -> list[int]:
+    return list(page.locator("#log li").evaluate_all("rows => rows.map(row => Number(row.id.slice(1)))"))
+
+
+def test_a_run_fits_a_laptop_and_tells_the_log_of_a_resource(page: Page, portal: Portal, scheme: str) -> None:
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    for batch in list(failback())[:10]:
+        portal.tell(run, timed(batch))
+    login(page, Role.operator)
+    page.goto(f"/runs/{run.id}")
+    assert page.evaluate("document.scrollingElement.scrollHeight") <= LAPTOP["height"]
+    for inside in ("#stop button", "#rollback button", "#resource-shop-web-2", ".steps li:last-child", "#deadline", "#log"):
+        expect(page.locator(inside)).to_be_in_viewport(ratio=1)
+    place = page.locator("#rollback button").bounding_box()
+    page.get_by_role("link", name="cart", exact=True).press("Enter")
+    expect(page).to_have_url(f"{page.url.partition('?')[0]}?resource=cart")
+    expect(page.locator("#log-of")).to_contain_text("cart")
+    expect(page.locator("#log li:visible")).to_have_text([re.compile("cart: Stopping")])
+    portal.tell(run, timed([resource("pricing", "Recovering"), resource("cart", "Recovering")]))
+    expect(page.locator("#log li:visible")).to_have_count(2)
+    expect(page.locator("#resource-cart")).to_contain_text("Recovering")  # the board was fetched again
+    expect(page.get_by_role("link", name="cart", exact=True)).to_have_attribute("aria-current", "true")
+    expect(page.get_by_role("link", name="cart", exact=True)).to_be_focused()
+    assert page.locator("#rollback button").bounding_box() == place
+    shot(page, "run-resource", scheme)
+    page.reload()
+    expect(page.locator("#log li:visible")).to_have_count(2)
+    page.get_by_role("link", name="whole log").click()
+    expect(page.locator("#log li").first).to_contain_text("failback.yml begins")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,29 @@ from httpx2 import Response
 from starlette.routing import Route
 
 from portal.achieved import Achieved
-from portal.store import accounts, audit, lags, observations, runs
+from portal.store import accounts, audit, lags, observations, runs, tables
 from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.units import seconds, since
 from portal.web.app import create_app
 from portal.web.headers import POLICY
-from tests.support.portal import INVENTORY, OPEN, UNWELL, VOLUMES, Portal, bytes_of, ended, failback, plan, resource, result, seen, timed
+from tests.support.portal import (
+    INVENTORY,
+    OPEN,
+    STEPS,
+    UNWELL,
+    VOLUMES,
+    Portal,
+    bytes_of,
+    ended,
+    failback,
+    plan,
+    resource,
+    result,
+    seen,
+    started,
+    timed,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
 
@@ -350,8 +366,8 @@ def test_the_volumes_of_a_run_keep_their_places(portal: Portal) -> None:
     """In the plan's order, all of them from the first moment on."""
 
     def told() -> list[str]:
-        page = text(portal, f"/runs/{run.id}/board").partition('<ul class="volumes">')[2].partition("</ul>")[0]
-        return [" ".join(re.sub("<[^>]*>", "", one).split()) for one in page.split("</li>")[:-1]]
+        found = re.findall(r'<span class="volume">(.*?)</small></span>', text(portal, f"/runs/{run.id}/board"))
+        return [" ".join(re.sub("<[^>]*>", "", one).split()) for one in found]
 
     run = portal.request("failback")
     runs.begin(portal.store, run.id, "here-1")
@@ -361,6 +377,104 @@ def test_the_volumes_of_a_run_keep_their_places(portal: Portal) -> None:
     assert "cart 1.0 MiB of 4.0 MiB, 24.0 MiB/s, 0.1 s to go" in told()
     portal.finish(run)
     assert [one.split()[0] for one in told()] == ["cart"]
+
+
+def measure(page: str, name: str) -> str:
+    found = re.search(rf"<dt>{name}</dt>(.*?)</dd>", page, re.DOTALL)
+    return " ".join(re.sub("<[^>]*>", "", found[1]).split()) if found else "not there"
+
+
+def test_elapsed_against_earlier_runs(portal: Portal) -> None:
+    """Those of this plan and action that did all of it; a step that is over its longest says so."""
+    run = begun(portal)
+    page = text(portal, f"/runs/{run.id}")
+    assert measure(page, "Elapsed").endswith(" s no history: no earlier failback to go by")
+    assert "over its longest" not in page
+    portal.finish(run)
+    for took in (30, 50):
+        earlier(portal, "failback", took)
+    earlier(portal, "reprotect", 7)
+    run = begun(portal)
+    portal.tell(run, [{**event, "at": time.time() - 9.5} for event in [started("preflight")]])
+    page = text(portal, f"/runs/{run.id}")
+    assert " s 30.0 s to 50.0 s by the last 2 runs" in measure(page, "Elapsed")
+    assert re.search(r'<small class="over" data-over="[0-9.]+">▲ over its longest, 5.0 s</small>', page)  # the step
+    assert re.search(r'<small class="over" data-over="[0-9.]+" hidden>▲ over its longest, 50.0 s</small>', page)  # not the run
+    assert "3.0 s to 5.0 s" in page
+
+
+def begun(portal: Portal) -> Run:
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    return run
+
+
+def earlier(portal: Portal, action: str, took: float) -> None:
+    run = portal.request(action)
+    runs.begin(portal.store, run.id, "here-1")
+    steps = [{"name": name, "begin": 0.0, "end": took / 10, "seconds": took / 10, "result": "ok"} for name in STEPS]
+    portal.finish(run, steps=steps)
+    with portal.store.writing() as connection:
+        values = {"started_at": run.requested_at, "ended_at": run.requested_at + took}
+        connection.execute(tables.runs.update().where(tables.runs.c.id == run.id).values(**values))
+
+
+def test_throughput_is_of_this_moment(portal: Portal) -> None:
+    run = begun(portal)
+    assert measure(text(portal, f"/runs/{run.id}"), "Throughput").endswith(" nothing is sent")
+    portal.tell(run, timed([bytes_of("cart", 1 << 20, 4 << 20), bytes_of("orders", 4 << 20, 4 << 20)]))
+    page = text(portal, f"/runs/{run.id}")
+    assert measure(page, "Throughput") == "24.0 MiB/s 0.1 s to go"  # what is done has none any more
+    assert measure(page, "Still to send") == "3.0 MiB of 8.0 MiB"
+    portal.tell(run, [{**bytes_of("cart", 2 << 20, 4 << 20), "at": time.time() - 60}])
+    assert measure(text(portal, f"/runs/{run.id}"), "Throughput").startswith("none now last progress")
+
+
+def test_commit_points_stand_in_the_line_of_steps(portal: Portal) -> None:
+    run = begun(portal)
+    page = text(portal, f"/runs/{run.id}")
+    steps = page.partition('<ol class="steps"')[2].partition("</ol>")[0]
+    assert re.search(r"C1</strong> ownership moves</span>.*?hand_over", steps, re.DOTALL)
+    assert re.search(r"C2</strong> no way back</span>.*?switch_traffic", steps, re.DOTALL)
+    assert steps.count("pending</span>") == len(STEPS)
+
+
+def test_the_log_of_one_resource(portal: Portal) -> None:
+    run = begun(portal)
+    portal.tell(
+        run, timed([resource("cart", "Stopping"), resource("pricing", "Stopping"), bytes_of("cart", 4, 4), bytes_of("orders", 4, 4)])
+    )
+    page = text(portal, f"/runs/{run.id}?resource=orders-db")
+    assert 'id="e4"' in page, "of its volume, too"
+    assert 'data-about="orders-db"' in page
+    assert 'id="e1"' not in page
+    assert 'data-after="4"' in page, "the stream goes on after what the page was rendered at"
+    assert re.search(r'data-resource="orders-db" aria-current="true"', page)
+    assert portal.client(Role.viewer).get(f"/runs/{run.id}?resource=nothing").status_code == 404
+
+
+def test_a_stop_that_waits_for_its_step(portal: Portal) -> None:
+    run = begun(portal)
+    client = portal.client()
+    page = text(portal, f"/runs/{run.id}")
+    assert "Stop after this step</button>" in page
+    assert client.post(f"/runs/{run.id}/stop", data=portal.form(client, after="step")).status_code == 303
+    assert runs.get(portal.store, run.id).message == "stop_after"
+    assert audit.latest(portal.store, 1)[0].action == "stop_after"
+    page = text(portal, f"/runs/{run.id}")
+    assert "It stops after this step, as otto asked" in page
+    assert "Stop now</button>" in page
+    assert client.post(f"/runs/{run.id}/stop", data=portal.form(client)).status_code == 303
+    assert runs.get(portal.store, run.id).message == "stop"
+    portal.finish(run, exit_code=1, error="it was stopped")
+    other = portal.request("reprotect")
+    assert client.post(f"/runs/{other.id}/stop", data=portal.form(client, after="step")).status_code == 409
+
+
+def test_times_stand_in_utc_too(portal: Portal) -> None:
+    run = portal.request("failback")
+    at = datetime.fromtimestamp(run.requested_at, UTC)
+    assert f'<time datetime="{at:%Y-%m-%dT%H:%M:%S}+00:00" title="{at:%Y-%m-%d %H:%M:%S} UTC">' in text(portal, "/runs")
 
 
 def test_a_run_that_has_just_begun_hides_nothing_of_the_one_before_it(portal: Portal) -> None:
@@ -383,7 +497,7 @@ def test_how_a_failed_run_ends(portal: Portal) -> None:
     page = text(portal, f"/runs/{run.id}")
     assert "fra-hv1: cart did not pass. Read its log." in page
     assert '<li class="fail"' in page
-    assert "✖ failed" in page.replace("</span>", "").replace('<span aria-hidden="true">', "")
+    assert "✖ failed" in re.sub("<[^>]*>", "", page)
 
 
 def test_nothing_to_do(portal: Portal) -> None:
@@ -726,7 +840,8 @@ def test_the_page_of_a_failback_tells_how_long_it_has_left(portal: Portal) -> No
     runs.begin(portal.store, run.id, "here-1")
     assert run.arguments["window"]["rollback"] == 300
     page = text(portal, f"/runs/{run.id}")
-    assert f'data-until="{run.arguments["window"]["until"] - 300}">5' in page
+    assert re.search(rf'data-until="{run.arguments["window"]["until"] - 300}"[^>]*>5', page)
+    assert re.search(rf'data-until="{run.arguments["window"]["until"]}"[^>]*>(1 h|59 min)[^<]*</time> left', page)
     assert "less 5 min for a rollback (assumed, as no rollback and no start of this plan was measured yet)" in page
     batches = list(failback())
     for batch in batches[:6]:
@@ -737,14 +852,16 @@ def test_the_page_of_a_failback_tells_how_long_it_has_left(portal: Portal) -> No
         portal.tell(run, timed(batch))
     page = text(portal, f"/runs/{run.id}")
     assert "The hand-over has begun: no deadline rolls back any more" in page
-    assert "data-until" not in page
+    assert page.count("data-until") == 1, "of the window alone"
 
 
 def test_without_a_window_the_plan_s_own_deadline_is_told(portal: Portal) -> None:
     assert begin(portal, "").status_code == 303
     run = runs.latest(portal.store)[0]
     assert "window" not in run.arguments
-    assert f"Rolls back by itself {LIMIT} after the stop of the first service" in text(portal, f"/runs/{run.id}")
+    page = text(portal, f"/runs/{run.id}")
+    assert measure(page, "Rolls back by itself").startswith(f"{LIMIT} after the stop of the first service")
+    assert measure(page, "Window") == "no end none was given"
 
 
 @pytest.mark.parametrize(("until", "status", "says"), [("soon", 400, "expected a time such as 05:00"), (200, 409, "has passed already")])

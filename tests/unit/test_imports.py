@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "portal/faults": {"portal", MU, PU, "rich"},
     "portal/store": {"portal", MU, "sqlalchemy"},
     "portal/worker": {"portal", MU, PU, "rich"},
-    "portal/web": {"portal", MU, PU, "jinja2", "sse_starlette", "starlette"},
+    "portal/web": {"portal", MU, PU, "jinja2", "markupsafe", "sse_starlette", "starlette"},
     "roles": set(),
 }
 

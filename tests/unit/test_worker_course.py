@@ -18,6 +18,7 @@ def result(action: str = "failback", exit_code: int = 0, **more: Any) -> dict[st
     return {"action": action, "exit_code": exit_code, "code": code, "error": "It failed" if exit_code else "", "stopped": False, **more}
 
 
+BETWEEN = result(state="FAILING_BACK", steps=[{"name": "preflight"}, {"name": "stop_services"}])  # the play ended between two steps
 GOOD, FAILED, STOPPED, KILLED = result(), result(exit_code=2), result(exit_code=1, stopped=True), result(exit_code=1, killed=True)
 UNDONE, CLOSED = result("rollback"), result("rollback", 10, code="gate_refused")
 LOST = result(exit_code=4, view={"run": {"phases": {"stop_services/shop": {}, "verify": {}}}})  # a host broke off before the offer
@@ -48,6 +49,8 @@ OVERTAKEN, LATE = result(exit_code=2, code="changed_since"), result("rollback", 
         ("", [LOST, CLOSED, None], "failback", False),
         ("", [OFFERED], "failback", True),
         ("", [LOST, CLOSED], "failback", False),
+        ("stop_after", [LOST], "rollback", False),  # what is half done is undone all the same
+        ("deadline", [BETWEEN], "rollback", False),  # which passed at that moment
         ("deadline", [STOPPED], "rollback", False),
         ("deadline", [None], "rollback", False),
         ("deadline", [FAILED], "rollback", False),
@@ -74,6 +77,12 @@ def test_it_is_launched(message: str, results: list[Any], action: str, heeds: bo
         ("stop", [STOPPED], 1, "stopped", "stopped by alice. What it had finished"),
         ("stop", [None], 1, "stopped", "stopped by alice. "),
         ("stop", [GOOD], 0, "", ""),
+        ("stop_after", [], 1, "stopped", "stopped by alice before it had begun"),
+        ("stop_after", [BETWEEN], 1, "stopped", "stopped by alice after the step stop_services. What it had finished"),
+        ("stop_after", [GOOD], 0, "", ""),  # no step came after
+        ("stop_after", [FAILED], 2, "", "It failed"),
+        ("stop_after", [None], 1, "stopped", "stopped by alice. "),
+        ("stop_after", [OFFERED], 4, "", "It failed"),  # a failback is not gone on with
         ("stop", [FAILED], 2, "", "It failed"),
         ("", [LOST, UNDONE], 4, "", "It failed. Then the move was undone: the services run on the DR site again"),
         ("", [LOST, result("rollback", 4)], 4, "", "It failed. The rollback that followed did not end well: It failed"),

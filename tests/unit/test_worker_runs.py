@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
+from portal import PROJECT
 from portal import runs as folders
 from portal.actions import asked, decided, execute
 from portal.processes import Process
@@ -131,6 +132,35 @@ def test_a_stop_while_it_works(tiny: Tiny, store: Store) -> None:
     thread.join()
     assert (done.exit_code, done.code, tiny.left()) == (1, "stopped", set())
     assert "stopped by bob. What it had finished" in done.error
+
+
+MARK = """
+from ansible.module_utils.basic import AnsibleModule
+AnsibleModule({}).exit_json(changed=True, xdr_view={"state": "FAILING_BACK"})
+"""
+
+
+def test_a_stop_that_waits_for_its_step(tiny: Tiny, store: Store) -> None:
+    """The play ends where roles/move may end it, between two steps, and no rescue follows."""
+    (tiny.folder / "playbooks" / "library").mkdir()
+    (tiny.folder / "playbooks" / "library" / "mark.py").write_text(MARK)
+    file = tiny.folder / "playbooks" / "failback.yml"
+    between = f"    - import_tasks: {PROJECT}/roles/move/tasks/between.yml\n      vars: {{move_stop_file: '{{{{ xdr_stop_file }}}}'}}\n"
+    step, rest = file.read_text().split("    - name: three |")
+    file.write_text(f"{step}    - name: two | Tell the state\n      mark:\n{between}    - name: three |{rest}")
+    tiny.refuses()
+    tiny.naps()
+    run = tiny.asks(store)
+    thread = lent(tiny, store, run)
+    works(tiny, run)
+    runs.send(store, run.id, "stop_after", by="bob", origin="portal")
+    wait_until(folders.stop_file(tiny.var / "runs" / run.id).exists, "the launch knows of it", 30)
+    tiny.wakes()
+    done = ended(store, run)
+    thread.join()
+    assert (done.exit_code, done.code) == (1, "stopped")
+    assert "stopped by bob after the step two. What it had finished" in done.error
+    assert "three" not in {event.get("step") for event in told(store, run)}
 
 
 @pytest.mark.parametrize("refused", [False, True])
