@@ -113,7 +113,7 @@ def zone_of(plan: Mapping[str, Any]) -> str:
 def document(store: Store, calendar: Calendar, now: float, until: float) -> list[dict[str, Any]]:
     """The occurrences from now on, each with what was answered and announced: for pages and --json."""
     found = calendar.between(now, until)
-    told = announcements.of(store, calendar.plan["name"], [one.key for one in found])
+    told = announcements.of(store, calendar.plan["name"], [one.key for one in found]) if found else []
     return [{**_document(calendar, one, now), "announcements": [each.to_json() for each in told if each.key == one.key]} for one in found]
 
 

@@ -30,14 +30,26 @@ AWAY = ("FAILED_OVER", "FAILING_BACK", "ROLLING_BACK", "HALTED", *BEFORE)  # in 
 @dataclass(frozen=True)
 class Calendar:
     plan: Mapping[str, Any]
-    one_offs: Sequence[OneOff]
-    outcomes: Mapping[str, Outcome]
-    invitations: Sequence[Invitation]
+    one_offs: list[OneOff]
+    outcomes: dict[str, Outcome]  # by the key of the occurrence
+    invitations: list[Invitation]
 
     @classmethod
     def read(cls, store: Store, plan: Mapping[str, Any], now: float) -> Calendar:
-        name, since = plan["name"], now - LOOK_BACK
-        return cls(plan, windows.one_offs(store, name, since), windows.known(store, name, since), invitations.of(store, name, since))
+        return cls.read_all(store, [plan], now)[plan["name"]]
+
+    @classmethod
+    def read_all(cls, store: Store, plans: Sequence[Mapping[str, Any]], now: float) -> dict[str, Calendar]:
+        """By plan; the store is asked as often as for one."""
+        found = {str(plan["name"]): cls(plan, [], {}, []) for plan in plans}
+        since = now - LOOK_BACK
+        for one_off in windows.one_offs(store, found, since):
+            found[one_off.plan].one_offs.append(one_off)
+        for outcome in windows.known(store, found, since):
+            found[outcome.plan].outcomes[outcome.key] = outcome
+        for invitation in invitations.of(store, found, since):
+            found[invitation.plan].invitations.append(invitation)
+        return found
 
     @property
     def by_itself(self) -> bool:

@@ -47,7 +47,8 @@ def window_list(
 
     store, now = following.open_store(inventory), time.time()
     known = [known_plan(plan, inventory)] if plan else list(plan_view.all_plans(inventory).values())
-    found = [row for each in known for row in booking.document(store, Calendar.read(store, each, now), now, now + days * DAY)]
+    calendars = Calendar.read_all(store, known, now).values()
+    found = [row for each in calendars for row in booking.document(store, each, now, now + days * DAY)]
     found.sort(key=lambda row: (row["begin"], row["plan"]))
     render.show_json(found) if as_json else render.show(_table(found))
 
@@ -114,7 +115,7 @@ def window_export(
 
     store, now = following.open_store(inventory), time.time()
     known = [known_plan(plan, inventory)] if plan else list(plan_view.all_plans(inventory).values())
-    text = ics.calendar([Calendar.read(store, each, now) for each in known], now)
+    text = ics.calendar(list(Calendar.read_all(store, known, now).values()), now)
     if output:
         output.write_bytes(text)
     else:

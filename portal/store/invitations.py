@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,9 +71,9 @@ def again(store: Store, one: Invitation) -> str:
     return token
 
 
-def of(store: Store, plan: str, since: float) -> list[Invitation]:
+def of(store: Store, plans: Collection[str], since: float) -> list[Invitation]:
     """Those to windows that end later than that."""
-    wanted = sa.select(table).where(table.c.plan == plan, table.c.end > since).order_by(table.c.begin, table.c.name)
+    wanted = sa.select(table).where(table.c.plan.in_(plans), table.c.end > since).order_by(table.c.begin, table.c.name)
     with store.reading() as connection:
         return [Invitation(**dict(row)) for row in connection.execute(wanted).mappings()]
 

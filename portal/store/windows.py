@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,18 +64,18 @@ def add(store: Store, plan: str, begin: float, end: float, zone: str, *, reason:
     return OneOff(id=int(number), **values)  # type: ignore[arg-type]
 
 
-def one_offs(store: Store, plan: str, since: float) -> list[OneOff]:
+def one_offs(store: Store, plans: Collection[str], since: float) -> list[OneOff]:
     """Those that end later than that, in order."""
-    wanted = sa.select(windows).where(windows.c.plan == plan, windows.c.end > since).order_by(windows.c.begin)
+    wanted = sa.select(windows).where(windows.c.plan.in_(plans), windows.c.end > since).order_by(windows.c.begin)
     with store.reading() as connection:
         return [OneOff(**dict(row)) for row in connection.execute(wanted).mappings()]
 
 
-def known(store: Store, plan: str, since: float) -> dict[str, Outcome]:
-    """Key → what became of it, of occurrences that end later than that."""
-    wanted = sa.select(outcomes).where(outcomes.c.plan == plan, outcomes.c.end > since)
+def known(store: Store, plans: Collection[str], since: float) -> list[Outcome]:
+    """What became of occurrences that end later than that."""
+    wanted = sa.select(outcomes).where(outcomes.c.plan.in_(plans), outcomes.c.end > since)
     with store.reading() as connection:
-        return {row["key"]: Outcome(**dict(row)) for row in connection.execute(wanted).mappings()}
+        return [Outcome(**dict(row)) for row in connection.execute(wanted).mappings()]
 
 
 def expect(store: Store, wanted: Outcome) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..calendar import Calendar
 from ..store import observations, runs
 from ..store.accounts import Role
 from .course import Course
@@ -25,7 +26,9 @@ def all_facts(desk: Desk, role: Role) -> list[PlanFacts]:
     plans, seen, active = sorted(desk.inventory.plans.items()), desk.glances.look(desk.store), runs.at_work(desk.store)
     observed = {name: seen.get(observations.of_plan(name)) for name, _ in plans}
     moved = _moved(desk, observed, {plan: run.id for plan, run in active.items() if run.started_at})
-    return [PlanFacts(desk, plan, role, Told(observed[name], active.get(name), moved.get(name, []))) for name, plan in plans]
+    calendars = Calendar.read_all(desk.store, [plan for _, plan in plans], time.time())
+    told = {name: Told(observed[name], active.get(name), moved.get(name, []), calendars[name]) for name, _ in plans}
+    return [PlanFacts(desk, plan, role, told[name]) for name, plan in plans]
 
 
 def _moved(desk: Desk, observed: Mapping[str, Glance | None], begun: Mapping[str, str]) -> dict[str, list[Course]]:

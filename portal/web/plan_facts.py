@@ -56,6 +56,7 @@ class Told:
     glance: Glance | None
     active: Run | None
     since: list[Course]
+    calendar: Calendar
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class PlanFacts:
 
     @cached_property
     def calendar(self) -> Calendar:
-        return Calendar.read(self.desk.store, self.plan, time.time())
+        return self.told.calendar if self.told else Calendar.read(self.desk.store, self.plan, time.time())
 
     @cached_property
     def outside(self) -> str:

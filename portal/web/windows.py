@@ -28,7 +28,9 @@ STATUS = {"usage": 400, "role": 403}
 @allowed(Role.viewer)
 def overview(visit: Visit) -> Response:
     now = time.time()
-    found = [row for plan in visit.desk.inventory.plans.values() for row in _rows(visit, plan, now)]
+    store, plans = visit.desk.store, list(visit.desk.inventory.plans.values())
+    calendars = Calendar.read_all(store, plans, now).values()
+    found = [row for each in calendars for row in booking.document(store, each, now, now + SHOWN)]
     found.sort(key=lambda row: (row["begin"], row["plan"]))
     return page(visit, "windows.html", windows=found, days=round(SHOWN / DAY))
 
@@ -122,6 +124,6 @@ def _page(visit: Visit, plan: Mapping[str, Any], refusal: str = "", status: int 
 
 def _file(visit: Visit, plans: list[Mapping[str, Any]], name: str) -> Response:
     now = time.time()
-    text = ics.calendar([Calendar.read(visit.desk.store, plan, now) for plan in plans], now)
+    text = ics.calendar(list(Calendar.read_all(visit.desk.store, plans, now).values()), now)
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="text/calendar; charset=utf-8", headers=headers)

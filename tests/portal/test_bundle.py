@@ -50,7 +50,8 @@ def told(tmp_path: Path, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> tup
     variables.write_text(f'{variables.read_text()}\nhaproxy_password: "{PLACES["inventory"]}"\ndns: {{tsig: {{secret: "{quoted}"}}}}\n')
     (inventory / "more.ini").write_text(f"[x]\nhost1 ansible_become_pass={PLACES['ini']}\n")
     plan = inventory / "plans" / "webshop.yml"
-    hook = f"[/bin/psql, 'postgresql://orders:{PLACES['url']}@db/orders', --password, {PLACES['option']}]"
+    args = f"['postgresql://orders:{PLACES['url']}@db/orders', --password, {PLACES['option']}]"
+    hook = f"{{name: freeze, script: psql.sh, args: {args}}}"
     plan.write_text(f"{plan.read_text()}hooks: {{pre_failback: [{hook}]}}\n")
     addresses = "{fra-hv1: 127.0.0.1, ams-hv1: 127.0.0.2, edge1: 127.0.0.3}"
     (inventory / "group_vars" / "all" / "lab.yml").write_text(f"lab: {{root: /nowhere, user: xdr, ssh_port: 22, addresses: {addresses}}}\n")

@@ -188,7 +188,7 @@ def test_an_edit_reads_one_file_again(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def numbers(page: str) -> list[int]:
-    return [int(number) for number in re.findall(r'<li class="\w+" id="e(\d+)">', page)]
+    return [int(number) for number in re.findall(r'<li class="\w+" id="e(\d+)"', page)]
 
 
 def test_a_long_log_is_read_back_page_by_page(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,19 +192,19 @@ def test_who_answers_on_the_page(house: Portal, plan: Mapping[str, Any], role: R
     client, key = house.client(role), key_of(house, plan)
     answer = post(house, client, f"{PAGE}/answer", window=key, name=name, answer="approve", text="")
     assert answer.status_code == status
-    said = [(one.name, one.answer, one.via) for one in invitations.of(house.store, "webshop", 0.0)]
+    said = [(one.name, one.answer, one.via) for one in invitations.of(house.store, ["webshop"], 0.0)]
     assert said == ([(name, "approve", "page")] if status == 303 else [])
 
 
 def asked(house: Portal, plan: Mapping[str, Any], name: str = "Anna Weber") -> tuple[str, Invitation]:
     """The token of the link that somebody got."""
     Booker(house.store, "dora", "portal").ask(plan, key_of(house, plan), time.time())
-    [one] = [each for each in invitations.of(house.store, "webshop", 0.0) if each.name == name]
+    [one] = [each for each in invitations.of(house.store, ["webshop"], 0.0) if each.name == name]
     return invitations.again(house.store, one), one
 
 
 def answer_of(house: Portal, name: str = "Anna Weber") -> tuple[str, str]:
-    [one] = [each for each in invitations.of(house.store, "webshop", 0.0) if each.name == name]
+    [one] = [each for each in invitations.of(house.store, ["webshop"], 0.0) if each.name == name]
     return one.answer, one.text
 
 

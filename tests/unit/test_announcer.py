@@ -221,7 +221,7 @@ def test_owners_and_stakeholders_are_asked_by_a_link_of_their_own(town: Town) ->
         found = re.search(r"http://portal\.example\.com/answer/(\S{40,})", text_of(question))
         assert found
         links[name] = found[1]
-    asked = {one.name: one for one in invitations.of(town.store, "webshop", 0.0)}
+    asked = {one.name: one for one in invitations.of(town.store, ["webshop"], 0.0)}
     assert sorted(asked) == ["Anna Weber", "Ben Koch", "Sales"]  # Ben has no channel: he is asked on the page
     assert links["anna"] not in str(asked)
     anna = invitations.by_token(town.store, links["anna"])

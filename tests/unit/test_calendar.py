@@ -212,7 +212,7 @@ def test_scheduled(store: Store, peopled: Mapping[str, Any]) -> None:
 
 def invited_all(store: Store, found: Mapping[str, Any], now: float) -> list[Invitation]:
     Booker(store, "dora", "portal").ask(found, KEY, now)
-    return invitations.of(store, "webshop", now)
+    return invitations.of(store, ["webshop"], now)
 
 
 def with_time(store: Store, one: Invitation, now: float) -> None:
@@ -241,7 +241,7 @@ def test_a_window_that_cannot_be_added(store: Store, weekly: Mapping[str, Any], 
         Booker(store, "otto", "portal").add(weekly, start, duration, zone, "", NOW)
     assert refusal.value.code == "usage"
     assert audit.latest(store, 1)[0].outcome == "refused"
-    assert windows.one_offs(store, "webshop", 0) == []
+    assert windows.one_offs(store, ["webshop"], 0) == []
 
 
 def test_a_window_that_cannot_be_announced_takes_a_dr_admin(store: Store, weekly: Mapping[str, Any]) -> None:
@@ -278,7 +278,7 @@ def test_once_it_has_begun_nobody_answers(store: Store, peopled: Mapping[str, An
     with pytest.raises(XdrError, match="the window has begun") as refusal:
         with_time(store, anna, at("2026-03-22T02:00"))
     assert refusal.value.code == "wrong_state"
-    assert [one.answer for one in invitations.of(store, "webshop", 0.0)] == ["", "", ""]
+    assert [one.answer for one in invitations.of(store, ["webshop"], 0.0)] == ["", "", ""]
 
 
 def test_a_longer_window_is_asked_about_anew(store: Store, peopled: Mapping[str, Any]) -> None:
@@ -289,7 +289,7 @@ def test_a_longer_window_is_asked_about_anew(store: Store, peopled: Mapping[str,
     with_time(store, anna, before)
     assert Booker(store, "dora", "portal").ask(short, KEY, before) == []
     assert len(Booker(store, "dora", "portal").ask(long, KEY, before)) == 3
-    assert [one.answer for one in invitations.of(store, "webshop", before)] == ["", "", ""]
+    assert [one.answer for one in invitations.of(store, ["webshop"], before)] == ["", "", ""]
 
 
 # -- the calendar file ---------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def failbacks(store: Store) -> list[Run]:
 
 def outcomes(store: Store) -> list[tuple[str, str]]:
     """Of this week's window; the next one is coming all the time."""
-    return [(one.outcome, one.detail) for one in windows.known(store, "webshop", 0).values() if one.begin < time.time() + DAY]
+    return [(one.outcome, one.detail) for one in windows.known(store, ["webshop"], 0) if one.begin < time.time() + DAY]
 
 
 def worker(store: Store, plan: Mapping[str, Any]) -> Openings:
