@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,32 +16,45 @@ from starlette.routing import Route
 
 from portal import PROJECT
 from portal.achieved import Achieved
-from portal.store import runs
+from portal.actions import asked
+from portal.booking import Booker
+from portal.calendar import Calendar
+from portal.diagnosis.finding import Finding
+from portal.plan_view import one_plan
+from portal.runbook import digest
+from portal.store import checks, invitations, links, runs
 from portal.store.runs import Run
+from portal.versions import Versions
 from portal.web.app import ROUTES
 from tests.support import axe
 from tests.support.browsers import chromium, served
-from tests.support.portal import PLAN, Portal, Role, failback, plan, seen, timed
+from tests.support.portal import PLAN, Portal, Role, failback, pause, plan, seen, timed
+from tests.support.windows import PEOPLE, environment, recurring
 
 pytestmark = pytest.mark.browser
 
 SHOTS = PROJECT / "var" / "screenshots"
 LAPTOP = {"width": 1366, "height": 768}
 PHONE = {"width": 390, "height": 844}
-NO_PAGES = {"/healthz", "/plans/{plan}/lag", "/runs/{run}/board", "/runs/{run}/stream", "/banner", "/stream"}  # parts of pages, data
+NO_PAGES = {  # parts of pages, data
+    *("/healthz", "/banner", "/stream", "/windows.ics", "/plans/{plan}/windows.ics"),
+    *("/plans/{plan}/lag", "/sites/{site}/links", "/runs/{run}/board", "/runs/{run}/stream"),
+}
 
 
 @dataclass(frozen=True)
 class Sight:
-    """A page in one state. ``seed`` brings the store there, and tells the run that the path names."""
+    """A page in one state. ``seed`` brings the store there, and tells what the path names: a run, a version or the token of a link."""
 
     name: str
     route: str
-    seed: Callable[[Portal], Run | None]
+    seed: Callable[[Portal], Run | str | None]
     path: str = ""  # where it is not the route itself
 
-    def address(self, run: Run | None) -> str:
-        return (self.path or self.route).replace("{plan}", PLAN).replace("{run}", run.id if run else "")
+    def address(self, named: Run | str | None) -> str:
+        known = {"plan": PLAN, "action": "failback", "site": "frankfurt"}
+        wanted = named.id if isinstance(named, Run) else named
+        return re.sub(r"{(\w+)}", lambda found: known.get(found[1], str(wanted)), self.path or self.route)
 
 
 def ready(portal: Portal) -> None:
@@ -81,6 +95,57 @@ def halted(portal: Portal) -> Run:
     return portal.halts()
 
 
+def previewed(portal: Portal) -> Run:
+    portal.see()
+    return portal.previews()
+
+
+def paused(portal: Portal) -> Run:
+    portal.see()
+    run = portal.request("failback")
+    runs.begin(portal.store, run.id, "here-1")
+    portal.tell(run, timed([{"kind": "started", "action": "failback", "plan": PLAN, "playbook": "failback.yml", "check": False}]))
+    portal.tell(run, [pause("open", time.time() + 600)])
+    return run
+
+
+def diagnosed(portal: Portal) -> Run:
+    run = runs.request(portal.store, asked("diagnose", PLAN, by="otto", origin="portal"))
+    found = [
+        Finding("link", "wrong", "fra-hv1 does not reach ams-hv1", "Mend the way between them", ("TCP: no answer in 5 s",)),
+        Finding("clock", "unknown", "The clock of fra-hv1 is not known", "Look whether it answers"),
+        Finding("lag", "ok", "The copy is within its RPO"),
+    ]
+    portal.finish(run, findings=[one.to_json() for one in found])
+    return run
+
+
+def measured(portal: Portal) -> None:
+    wanted = {"host": "fra-hv1", "check": "agent", "wanted": "it runs"}
+    checks.keep(portal.store, [{**wanted, "result": "ok", "found": "0.1.0"}])
+    checks.keep(portal.store, [{**wanted, "result": "failed", "found": "it is gone"}])
+    links.keep(portal.store, [{"from": "fra-hv1", "to": "ams-hv1", "latency_ms": 4.25, "bytes_per_s": 3 << 20}])
+
+
+def invited(portal: Portal) -> str:
+    """The token of the link that an owner got."""
+    plan = one_plan(PLAN, portal.inventory)
+    coming = Calendar.read(portal.store, plan, time.time()).coming(time.time())
+    assert coming
+    Booker(portal.store, "dora", "portal").ask(plan, coming.key, time.time())
+    return invitations.again(portal.store, invitations.of(portal.store, [PLAN], 0.0)[0])
+
+
+def saved(portal: Portal) -> str:
+    """The version of a plan that was edited."""
+    client = portal.client(Role.dr_admin)
+    file = portal.inventory / "plans" / f"{PLAN}.yml"
+    text = file.read_text()
+    form = portal.form(client, text=text + "# looked through\n", base=digest(text), reason="looked through")
+    assert client.post(f"/plans/{PLAN}/runbook/save", data=form).status_code == 303
+    return Versions(portal.inventory, file).known()[0].id
+
+
 def silent(portal: Portal) -> None:
     portal.see(**seen("ACTIVE", "primary", unreachable=["fra-hv1"], lag=5 << 20, age=9.0))
 
@@ -99,8 +164,24 @@ SIGHTS = (
     Sight("run-home", "/runs/{run}", home),
     Sight("incidents", "/plans/{plan}/incidents", home),
     Sight("incident", "/plans/{plan}/incidents/{run}", home),
+    Sight("run-previewed", "/runs/{run}", previewed),
+    Sight("run-paused", "/runs/{run}", paused),
+    Sight("plan-paused", "/plans/{plan}", paused),
+    Sight("run-diagnosed", "/runs/{run}", diagnosed),
+    Sight("preview-none", "/plans/{plan}/preview/{action}", ready, "/plans/{plan}/preview/failover"),
+    Sight("preview", "/plans/{plan}/preview/{action}", previewed),
+    Sight("windows-of-plan", "/plans/{plan}/windows", ready),
+    Sight("windows", "/windows", ready),
+    Sight("answer", "/answer/{token}", invited),
+    Sight("runbook", "/plans/{plan}/runbook", ready),
+    Sight("priorities", "/plans/{plan}/runbook/priorities", ready),
+    Sight("versions", "/plans/{plan}/runbook/versions", saved),
+    Sight("version", "/plans/{plan}/runbook/versions/{version}", saved),
+    Sight("diagnosis-none", "/sites/{site}/diagnosis", ready),
+    Sight("diagnosis", "/plans/{plan}/diagnosis", diagnosed),
     Sight("runs", "/runs", ready),
     Sight("sites", "/sites", ready),
+    Sight("site", "/sites/{site}", measured),
     Sight("audit", "/audit", ready),
     Sight("audit-verified", "/audit", ready, "/audit?verify=1"),
     Sight("users", "/users", ready),
@@ -115,7 +196,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def portal(folder: Path) -> Portal:
-    one = Portal(folder)
+    one = Portal(folder, environment(folder, recurring(time.time() + 2 * 86_400) + PEOPLE))
     one.worker()
     return one
 

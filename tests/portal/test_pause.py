@@ -22,25 +22,8 @@ from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.web.lines import line
 from portal.worker.execution import Executor, _Execution
-from tests.support.portal import DONE, INVENTORY, PLAN, Portal, plan, result, seen, timed
+from tests.support.portal import DONE, INVENTORY, PLAN, QUESTION, Portal, pause, plan, result, seen, timed
 from tests.support.processes import wait_until
-
-QUESTION = "Are the <invoices> printed?"
-
-
-def told(state: str, until: float = 0.0, **rest: Any) -> dict[str, Any]:
-    one = {
-        "name": "ask",
-        "kind": "pause",
-        "moment": "pre_failback",
-        "group": "",
-        "question": QUESTION,
-        "state": state,
-        "told": "",
-        "ok": True,
-    }
-    event = result("ams-hv1", "hook", "Fire ask", status="changed", module=pauses.MODULE, results=[{**one, "until": until, **rest}])
-    return timed([event])[0]
 
 
 @pytest.fixture
@@ -48,7 +31,7 @@ def waiting(portal: Portal) -> Run:
     run = portal.request("failback")
     portal.worker()
     portal.tell(run, timed([{"kind": "started", "action": "failback", "plan": PLAN, "playbook": "failback.yml", "check": False}]))
-    portal.tell(run, [told("open", time.time() + 600)])
+    portal.tell(run, [pause("open", time.time() + 600)])
     return run
 
 
@@ -103,7 +86,7 @@ def test_a_viewer_sees_it_and_does_not_answer(portal: Portal, waiting: Run) -> N
 
 
 def test_what_is_answered_or_over_is_not_asked(portal: Portal, waiting: Run) -> None:
-    portal.tell(waiting, [told("done", told="ask: otto answered yes: sure")])
+    portal.tell(waiting, [pause("done", told="ask: otto answered yes: sure")])
     assert pauses.of(portal.store, waiting.id) is None
     assert 'id="pause"' not in portal.client().get(f"/runs/{waiting.id}").text
     portal.finish(waiting)
@@ -152,7 +135,7 @@ def test_what_the_log_says_of_hooks() -> None:
         ("info", "drain: it ended with code 0\n[only the last 65536 bytes were kept]\nrest"),
         ("warn", "drain: no"),
     ]
-    assert said(told("open")) == ("warn", f"ask asks: {QUESTION}")
+    assert said(pause("open")) == ("warn", f"ask asks: {QUESTION}")
     output = {"kind": "progress", "what": "output", "host": "h", "hook": "drain", "text": "queue: 14 left"}
     assert said(output) == ("info", "drain: queue: 14 left")
 

@@ -16,7 +16,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import 
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from portal import PROJECT
+from portal import PROJECT, pauses
 from portal.actions import asked
 from portal.plan_view import one_plan
 from portal.preview import built
@@ -41,6 +41,7 @@ UNWELL = {
     "health_checks/application": OPEN,
 }
 Event = dict[str, Any]
+QUESTION = "Are the <invoices> printed?"  # of the pause
 
 
 class Portal:
@@ -262,3 +263,10 @@ def ended(code: int = 0, error: str = "") -> Event:
 
 def timed(batch: list[Event]) -> list[Event]:
     return [{"at": time.time(), **event} for event in batch]
+
+
+def pause(state: str, until: float = 0.0, **rest: Any) -> Event:
+    """What a playbook tells of the hook that asks a person."""
+    one = {"name": "ask", "kind": "pause", "moment": "pre_failback", "group": "", "question": QUESTION}
+    told = {**one, "state": state, "told": "", "ok": True, "until": until, **rest}
+    return timed([result("ams-hv1", "hook", "Fire ask", status="changed", module=pauses.MODULE, results=[told])])[0]
