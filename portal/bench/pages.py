@@ -16,9 +16,11 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from ..web.app import READ
 from ..web.auth import LOGIN_COOKIE
 from ..web.visit import COOKIE, TOKEN_FIELD
+from .estate import SITES
 from .seed import Seeded
 
 STREAMS = ("/stream", "/runs/{run}/stream")  # no pages: the row ``event age`` and ``viewers`` are of them
+UNSEEDED = ("/plans/{plan}/runbook/versions/{version}", "/answer/{token}")  # of a version in git, and of a link that was sent
 INCIDENT = "/incidents/{run}"
 BESIDE = ("/?page=2", "/?q=r%3AREADY", "/runs?cycles=1", "/audit?before=500")  # pages of lists; each is one of ROUTES with a query
 TIMEOUT = 120.0  # seconds for one page
@@ -44,11 +46,11 @@ class Painted:
 
 
 def pages(seeded: Seeded) -> Iterator[Page]:
-    """Every GET route but the streams. Raises KeyError for one with a part that has no value here: give it one."""
+    """Every GET route but the streams and those of what is not seeded. Raises KeyError for one with a part that has no value here."""
     for path in READ:
-        if path not in STREAMS:
+        if path not in STREAMS + UNSEEDED:
             run = seeded.incident if INCIDENT in path else seeded.run
-            yield Page(path, path.format(plan=seeded.plan, run=run), known=path != "/login")
+            yield Page(path, path.format(plan=seeded.plan, run=run, action="failback", site=SITES["primary"][0]), known=path != "/login")
     yield from (Page(path, path) for path in BESIDE)
 
 

@@ -72,7 +72,7 @@ class Inventory:
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """Of each YAML file in the folder, which may be gone."""
     found = {}
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith((".yml", ".yaml")):
                 stat = entry.stat()

@@ -17,7 +17,7 @@ import pytest
 from portal.actions import asked
 from portal.booking import Booker
 from portal.calendar import Calendar
-from portal.store import Store, audit, observations, runs, windows
+from portal.store import Store, approvals, audit, observations, runs, windows
 from portal.store.runs import Run
 from portal.worker.openings import TOLERANCE, Openings
 from tests.support.portal import seen
@@ -104,6 +104,35 @@ def test_it_opens_and_the_failback_begins_once(store: Store, clock: Clock, soon:
     runs.finish(store, run.id, {"exit_code": 10, "code": "gate_refused", "error": "the lag"})
     first.tick()
     assert failbacks(store) == []  # once
+
+
+def test_four_eyes_hold_for_a_window_too(store: Store, clock: Clock, soon: Mapping[str, Any]) -> None:
+    """It is nobody's start, so anybody's approval will do."""
+    careful = {**soon, "approval": {"four_eyes": ["failback"]}}
+    sees(store)
+    worker(store, careful).tick()
+    clock.ahead = HOUR + 10
+    look = worker(store, careful)
+    look.tick()
+    assert failbacks(store) == []
+    check = runs.request(store, asked("failback", "webshop", by="otto", origin="portal", check=True))
+    approvals.add(store, "webshop", "failback", {"hash": "a" * 64, "parts": {}}, check.id, who="otto", origin="portal")
+    look.tick()
+    [run] = [one for one in failbacks(store) if not one.check]
+    assert (run.arguments["approved"]["hash"], run.arguments["approved"]["by"]) == ("a" * 64, "otto (portal)")
+
+
+def test_a_window_that_nobody_approved_is_skipped_and_says_so(store: Store, clock: Clock, soon: Mapping[str, Any]) -> None:
+    careful = {**soon, "approval": {"four_eyes": ["failback"]}}
+    sees(store)
+    worker(store, careful).tick()
+    look = worker(store, careful)
+    for late in (10, TOLERANCE + 20):
+        clock.ahead = HOUR + late
+        look.tick()
+    [(outcome, detail)] = outcomes(store)
+    assert outcome == "skipped"
+    assert "takes an approval by a second person, and nobody has approved it" in detail
 
 
 @pytest.fixture
