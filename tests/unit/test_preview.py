@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.xdr.failback.plugins.plugin_utils.gates import gates
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View, derive
-from ansible_collections.xdr.failback.plugins.plugin_utils.steps import Course, Step, steps
+from ansible_collections.xdr.failback.plugins.plugin_utils.step_items import Course
+from ansible_collections.xdr.failback.plugins.plugin_utils.steps import Step, steps
 
 from portal import PROJECT
 from portal.preview import built, closed, does, lasts, newest, rows

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.xdr.failback.plugins.plugin_utils import approval, gate, gates, steps
+from ansible_collections.xdr.failback.plugins.plugin_utils import approval, gate, gates, step_items, steps
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 
 
@@ -31,7 +31,7 @@ def foresee(action: str, plan: Mapping[str, Any], view: View, reads: Mapping[str
     skip = tuple(options.get("skip") or ())
     point, keep = str(options.get("recovery_point") or ""), str(options.get("keep") or "")
     hooks = tuple(options.get("skip_hooks") or ())
-    course = steps.Course(plan, action, view, gate.entry(action, view), undo, keep, skip, point, hooks)
+    course = step_items.Course(plan, action, view, gate.entry(action, view), undo, keep, skip, point, hooks)
     foreseen, tried = steps.steps(course), gates.gates(action, plan, view, reads, options)
     choices = {"recovery_point": point, "keep": keep, "skip": list(skip), "skip_hooks": list(hooks)}
     bound = approval.parts(action, plan, view.owner, view.epoch, choices, foreseen, tried)

@@ -9,46 +9,26 @@ takes (their durations are known from past runs), ``items`` what is done to whom
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
+from ansible_collections.xdr.failback.plugins.plugin_utils.step_items import (
+    Course,
+    Items,
+    hooks,
+    hosts,
+    item,
+    resources,
+    traffic,
+    volumes,
+    witness,
+)
 
-Plan = Mapping[str, Any]
 Step = dict[str, Any]
-Items = list[dict[str, str]]
 
 OTHER = {"primary": "dr", "dr": "primary"}
-MOMENTS = {"failback": ("pre_failback", "post_failback"), "failover": ("pre_failover", "post_recover")}  # of hooks
-HOOK = {"script": "run the hook's script", "playbook": "run the hook's playbook", "pause": "ask a person, and wait for the answer"}
-LEFT_OUT = "leave the hook out"
 NOT_FIRED = "hooks are not fired in check mode"
 UP = "Whether the services start on these volumes, how long that takes, and what their health checks say"
-
-
-@dataclasses.dataclass(frozen=True)
-class Course:
-    """What decides which steps are taken. ``enter``, ``undo``: as xdr_gate tells; ``keep``: the kept side of a split brain;
-    ``skip``: groups whose health checks are left out; ``point``: the recovery point that is put back; ``skip_hooks``: by name."""
-
-    plan: Plan
-    action: str
-    view: View
-    enter: str = "stop"
-    undo: str = "retake"
-    keep: str = ""
-    skip: tuple[str, ...] = ()
-    point: str = ""
-    skip_hooks: tuple[str, ...] = ()
-
-    def site(self, role: str) -> str:
-        return str(self.plan["sites"][role]["name"])
-
-    @property
-    def planned(self) -> bool:
-        """Whether the site that is left takes part in it."""
-        return self.plan["sites"]["primary"]["record_host"] not in self.view.unreachable or self.action != "failover"
 
 
 def steps(course: Course) -> list[Step]:
@@ -77,73 +57,20 @@ def _step(
     }
 
 
-# -- what is done to whom ------------------------------------------------------------------------------------------
-
-
-def _item(site: str, host: str, name: str, does: str, group: str = "") -> dict[str, str]:
-    return {"site": site, "host": host, "group": group, "name": name, "does": does}
-
-
-def _resources(course: Course, role: str, groups: Iterable[Mapping[str, Any]], does: Callable[[Mapping[str, Any]], Iterable[str]]) -> Items:
-    site = course.site(role)
-    return [
-        _item(site, resource["hosts"][role], resource["name"], what, group["name"])
-        for group in groups
-        for what in does(group)
-        for resource in group["resources"]
-    ]
-
-
-def _volumes(course: Course, role: str, does: str) -> Items:
-    """Of the site in that role, in start order."""
-    site = course.site(role)
-    return [
-        _item(site, resource["hosts"][role], volume["name"], does, group["name"])
-        for group in course.plan["start_order"]
-        for resource in group["resources"]
-        for volume in resource["volumes"]
-    ]
-
-
-def _hosts(course: Course, roles: Iterable[str], does: str) -> Items:
-    return [_item(course.site(role), host, host, does) for role in roles for host in course.plan["sites"][role]["hosts"]]
-
-
-def _witness(course: Course, does: str) -> dict[str, str]:
-    return _item("witness", course.plan["witness"], course.plan["witness"], does)
-
-
-def _traffic(course: Course, role: str) -> Items:
-    """Whatever leads clients to a site, of every kind that the plan has."""
-    found = [entry for entries in course.plan["traffic"].values() for entry in entries or ()]
-    return [
-        _item(course.site(role), str(entry.get("host") or ""), str(entry.get("name") or ""), "lead the clients there") for entry in found
-    ]
-
-
-def _hooks(course: Course, moment: str, group: str = "") -> Items:
-    """The plan's own steps at a moment of this action, or those of one of its groups."""
-    if moment not in MOMENTS.get(course.action, ()):
-        return []
-    found = [hook for hook in course.plan.get("hooks") or () if (hook["moment"], hook["group"]) == (moment, group)]
-    does = [LEFT_OUT if hook["name"] in course.skip_hooks else HOOK[hook["kind"]] for hook in found]
-    return [_item(course.site(hook["site"]), hook["host"], hook["name"], what, group) for hook, what in zip(found, does, strict=True)]
-
-
 # -- steps that several actions take -------------------------------------------------------------------------------
 
 
 def _check(course: Course, roles: tuple[str, ...] = ("primary", "dr")) -> Step:
     told = "The ways from the controller and from host to host are tried, and each host's health is looked at; nothing is changed"
     unpredicted = "Nothing: it does the same in check mode"
-    return _step("check", "Test the sites", told, _hosts(course, roles, "test the ways and the health"), unpredicted, ())
+    return _step("check", "Test the sites", told, hosts(course, roles, "test the ways and the health"), unpredicted, ())
 
 
 def _stop(course: Course, role: str) -> Step:
     named = {group["name"]: group for group in course.plan["start_order"]}
     items: Items = []
     for name in course.plan["stop_order"]:
-        items += _hooks(course, "pre_failback", name) + _resources(course, role, [named[name]], lambda _: ("stop",))
+        items += hooks(course, "pre_failback", name) + resources(course, role, [named[name]], lambda _: ("stop",))
     told = "The highest priority number first; each group is down before the next one is stopped. The outage begins"
     return _step(
         "stop_services",
@@ -162,9 +89,9 @@ def _bring_up(course: Course, role: str) -> Step:
 
     items: Items = []
     for group in course.plan["start_order"]:
-        items += _hooks(course, "pre_failover", group["name"]) + _resources(course, role, [group], does)
-        items += _hooks(course, "post_failback", group["name"]) + _hooks(course, "post_recover", group["name"])
-    items += _hooks(course, "post_recover")
+        items += hooks(course, "pre_failover", group["name"]) + resources(course, role, [group], does)
+        items += hooks(course, "post_failback", group["name"]) + hooks(course, "post_recover", group["name"])
+    items += hooks(course, "post_recover")
     told = "By priority; a group starts when the one before it is healthy. No client is led there yet"
     title = f"Start and check the services in {course.site(role)}"
     return _step("start_services", title, told, items, UP, ("start_instances", "health_checks"))
@@ -172,11 +99,11 @@ def _bring_up(course: Course, role: str) -> Step:
 
 def _hand_over(course: Course, to: str, commit: Mapping[str, Any] | None, *, promote: bool = False) -> Step:
     point = f"put back recovery point {course.point}" if course.point else "make the newest complete recovery point its state"
-    items = _volumes(course, to, point) if promote or course.point else []
+    items = volumes(course, to, point) if promote or course.point else []
     items += [
-        _witness(course, f"offer the ownership to {course.site(to)}"),
-        _item(course.site(to), course.plan["sites"][to]["record_host"], "ownership", "accept it"),
-        _witness(course, "record the decision"),
+        witness(course, f"offer the ownership to {course.site(to)}"),
+        item(course.site(to), course.plan["sites"][to]["record_host"], "ownership", "accept it"),
+        witness(course, "record the decision"),
     ]
     told = f"The right to run the plan goes to {course.site(to)}, with a new epoch"
     unpredicted = "Whether the witness and the site answer at that moment; without their answer everything stays fenced"
@@ -184,7 +111,7 @@ def _hand_over(course: Course, to: str, commit: Mapping[str, Any] | None, *, pro
 
 
 def _switch(course: Course, to: str, commit: Mapping[str, Any] | None, *, phases: tuple[str, ...] = ("switch_traffic",)) -> Step:
-    items = _traffic(course, to) + _hooks(course, "post_failback")
+    items = traffic(course, to) + hooks(course, "post_failback")
     unpredicted = f"Whether clients follow at once; {NOT_FIRED}" if items else "Nothing that it changes"
     return _step(
         "switch_traffic",
@@ -217,15 +144,15 @@ def _move(course: Course) -> Iterator[Step]:
 
 
 def _preflight(course: Course, source: str, to: str) -> Step:
-    hooks = _hooks(course, "pre_failback") + _hooks(course, "pre_failover")
-    items = _hosts(course, (source, to) if course.planned else (to,), "check health, room and ways") + hooks
+    fired = hooks(course, "pre_failback") + hooks(course, "pre_failover")
+    items = hosts(course, (source, to) if course.planned else (to,), "check health, room and ways") + fired
     told = "All that can be checked before the downtime; the services go on"
-    unpredicted = f"What comes of hooks: {NOT_FIRED}" if hooks else "Nothing: it checks the same in check mode"
+    unpredicted = f"What comes of hooks: {NOT_FIRED}" if fired else "Nothing: it checks the same in check mode"
     return _step("preflight", "Check before the downtime", told, items, unpredicted)
 
 
 def _release(course: Course, source: str) -> Step:
-    record = _item(course.site(source), course.plan["sites"][source]["record_host"], "ownership", "release it, and refuse every start")
+    record = item(course.site(source), course.plan["sites"][source]["record_host"], "ownership", "release it, and refuse every start")
     told = "No process may hold a volume open any more, and none is started there"
     return _step(
         "release", f"Fence the volumes in {course.site(source)}", told, [record], "Whether a process still holds a volume open then"
@@ -233,7 +160,7 @@ def _release(course: Course, source: str) -> Step:
 
 
 def _final_sync(course: Course, source: str, to: str) -> Step:
-    items = _volumes(course, source, f"send the rest to {course.site(to)}")
+    items = volumes(course, source, f"send the rest to {course.site(to)}")
     told = "What changed since the last cycle is sent"
     return _step(
         "final_sync",
@@ -246,7 +173,7 @@ def _final_sync(course: Course, source: str, to: str) -> Step:
 
 def _verify(course: Course, source: str) -> Step:
     whole = "all of it" if not course.view.compared else "what was sent since the full compare"
-    items = _volumes(course, source, f"read {whole} back from both disks and compare")
+    items = volumes(course, source, f"read {whole} back from both disks and compare")
     return _step("verify", "Prove both sides equal", "A difference rolls back", items, "Whether they are equal: they are read only then")
 
 
@@ -278,17 +205,15 @@ def _rollback(course: Course) -> Iterator[Step]:
         given_back = course.view.offered_to("dr")
         if not given_back:
             yield _stop(course, "primary")
-            items = _volumes(course, "primary", "keep what it wrote as recovery point before-rollback")
+            items = volumes(course, "primary", "keep what it wrote as recovery point before-rollback")
             unpredicted = "Whether a process still holds a volume open then"
             yield _step(
                 "hand_back", f"Fence the volumes in {course.site('primary')}", "Nothing that was written is lost", items, unpredicted
             )
         yield _hand_over(course, "dr", None)
     else:
-        record = _item(course.site("dr"), course.plan["sites"]["dr"]["record_host"], "ownership", "take the release back")
-        declined = [
-            _item(course.site("primary"), course.plan["sites"]["primary"]["record_host"], "ownership", "decline the offer for good")
-        ]
+        record = item(course.site("dr"), course.plan["sites"]["dr"]["record_host"], "ownership", "take the release back")
+        declined = [item(course.site("primary"), course.plan["sites"]["primary"]["record_host"], "ownership", "decline the offer for good")]
         items = [*(declined if course.undo == "decline" else []), record]
         yield _step(
             "take_back",
@@ -304,7 +229,7 @@ def _rollback(course: Course) -> Iterator[Step]:
 def _reverse(course: Course) -> Iterator[Step]:
     yield _check(course)
     primary, dr = course.site("primary"), course.site("dr")
-    items = _resources(course, "primary", course.plan["start_order"], lambda _: ("see that it does not run",))
+    items = resources(course, "primary", course.plan["start_order"], lambda _: ("see that it does not run",))
     yield _step("reverse", f"Fence {primary}", f"{primary} learns that {dr} owns the plan", items, "Nothing that it changes")
     yield _direction(course, "dr", "before-reverse")
     yield _cycle(course, "dr", "and every volume is compared whole; again until little is left")
@@ -313,7 +238,7 @@ def _reverse(course: Course) -> Iterator[Step]:
 def _direction(course: Course, source: str, point: str = "") -> Step:
     to = OTHER[source]
     kept = f"; what it overwrites is kept as recovery point {point}" if point else ""
-    items = _volumes(course, to, f"receive{kept}")
+    items = volumes(course, to, f"receive{kept}")
     told = f"What {course.site(to)} wrote and {course.site(source)} never got is overwritten" + (f", and kept as {point}" if point else "")
     return _step("direction", f"Let {course.site(to)} receive", told, items, "How much will be overwritten, and so kept")
 
@@ -322,13 +247,13 @@ def _cycle(course: Course, source: str, more: str = "") -> Step:
     to = course.site(OTHER[source])
     told = f"What changed goes over{', ' + more if more else ''}. The services go on"
     unpredicted = "What the services write meanwhile, and, of a volume that was not sent yet, how much differs"
-    return _step("cycle", f"Copy to {to}", told, _volumes(course, source, f"send to {to}"), unpredicted)
+    return _step("cycle", f"Copy to {to}", told, volumes(course, source, f"send to {to}"), unpredicted)
 
 
 def _reprotect(course: Course) -> Iterator[Step]:
     yield _direction(course, "primary")
     yield _cycle(course, "primary", "and every volume is compared whole")
-    record = _item(course.site("primary"), course.plan["sites"]["primary"]["record_host"], "ownership", "record that the plan is ACTIVE")
+    record = item(course.site("primary"), course.plan["sites"]["primary"]["record_host"], "ownership", "record that the plan is ACTIVE")
     told = "Only with a consistent point of each volume that is younger than the RPO"
     yield _step("protect", "See that the plan is protected", told, [record], "Whether the first cycle ends within the RPO")
 
@@ -340,7 +265,7 @@ def _replicate(course: Course) -> Iterator[Step]:
 def _start(course: Course) -> Iterator[Step]:
     role = course.view.owner or "primary"
     if course.view.epoch == 0:
-        record = _item(course.site(role), course.plan["sites"][role]["record_host"], "ownership", "become the first owner")
+        record = item(course.site(role), course.plan["sites"][role]["record_host"], "ownership", "become the first owner")
         yield _step("start", "Give the plan its first owner", "It gets epoch 1", [record], "Nothing that it changes")
     yield _bring_up(course, role)
     yield _switch(course, role, None, phases=("start",))
@@ -350,7 +275,7 @@ def _resolve(course: Course) -> Iterator[Step]:
     keep = course.keep or "primary"
     lost = OTHER[keep]
     yield _stop(course, lost)
-    items = _volumes(course, lost, "keep its state as recovery point split-brain")
+    items = volumes(course, lost, "keep its state as recovery point split-brain")
     told = f"{course.site(lost)} gives up what it owns; nothing that it wrote is deleted"
     yield _step("resolve", f"Fence {course.site(lost)}", told, items, "Whether a process still holds a volume open then")
     told = f"From here on {course.site(lost)}'s data is only a recovery point: it is never merged into the other's"
@@ -364,7 +289,7 @@ def _vouch(course: Course) -> Iterator[Step]:
         "vouch",
         "Let the witness learn what is so",
         "No service is touched",
-        [_witness(course, "learn the newest epoch and its owner")],
+        [witness(course, "learn the newest epoch and its owner")],
         "Nothing that it changes",
     )
 
