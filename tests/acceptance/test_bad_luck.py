@@ -149,7 +149,8 @@ def test_another_run_is_active(luck: Luck) -> None:
     luck.ready()
     with luck.begun("replicate") as first:
         wait_until(lambda: bool(first.events()), "the first run has begun", 20)
-        refused = luck.run("failback", code=11)
+        with first.held():
+            refused = luck.run("failback", code=11)
         assert first.folder is not None
         assert f"run {first.folder.name} (replicate, asked for by {getpass.getuser()} at " in refused.sentence
         assert f"is active. Wait until it ends, or stop it: xdr run stop {first.folder.name}" in refused.sentence

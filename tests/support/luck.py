@@ -285,6 +285,17 @@ class Run:
         wait_until(lambda: any(event.get("step") == step for event in self.events()) or self.process.poll() is not None, step, 60)
         assert self.process.poll() is None, f"the run ended before {step}"
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """ansible-playbook stands still for so long."""
+        child = child_of(self.folder) if self.folder else None
+        assert child
+        child.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            child.signal(signal.SIGCONT)
+
     def ends(self) -> Done:
         code = self.process.wait(LONGEST)
         return Done(code, (self.var / "begun.err").read_text(), json.loads((self.var / "begun.out").read_text()))
