@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .results import RunResult
 
-ACTIONS = tuple(name for name in ALL if name not in ("status", "site-test"))
+ACTIONS = tuple(name for name in ALL if name not in ("status", "site-test", "diagnose"))
 
 
 def render(result: RunResult) -> RenderableType:

@@ -80,6 +80,30 @@ def test_killed_daemon_is_started_again(own: Lab) -> None:
     assert "supervisord" in commands(own, "dr")
 
 
+def test_what_is_wrong_is_found(own: Lab) -> None:
+    """``xdr diagnose``: a peer's pinned host key that is another's. Nothing is changed, and the way back is still measured."""
+    known = own.root / SITE_HOSTS["primary"] / "ssh" / "known_hosts"
+    right = known.read_text()
+    first, second = right.splitlines()  # DR's and the witness's
+    known.write_text(f"{first.split()[0]} {' '.join(second.split()[1:])}\n{second}\n")
+    try:
+        argv = [str(Path(sys.executable).parent / "xdr"), "diagnose", "webshop", "--json", "--inventory", str(own.inventory)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        known.write_text(right)
+    assert done.returncode == 2, done.stderr
+    told = json.loads(done.stdout)
+    wrong = {(one["check"], one["what"]): one for one in told["findings"] if one["verdict"] == "wrong"}
+    link = wrong["link", "fra-hv1 does not reach ams-hv1: it shows another host key than the pinned one"]
+    assert "Find out why it changed" in link["todo"]
+    assert any(line.startswith("HOST_KEY: ams-hv1") for line in link["evidence"])
+    assert {check for check, _ in wrong} == {"link", "worker"}, "a lab has no worker of its own"
+    assert told["findings"][0]["verdict"] == "wrong"
+    [ways] = [one for one in told["findings"] if (one["check"], one["verdict"]) == ("link", "ok")]
+    assert any(line.startswith("ams-hv1 → fra-hv1: ") and "a round trip" in line and "/s" in line for line in ways["evidence"])
+    assert {one["verdict"] for one in told["findings"] if one["check"] == "clock"} == {"ok"}
+
+
 def test_neither_a_killed_build_nor_a_taken_port_blocks_the_next(own: Lab) -> None:
     own.down()
     before = own.variables
@@ -112,27 +136,3 @@ def test_down_leaves_nothing(own: Lab) -> None:
     ports = [variables["ssh_port"], variables["balancer_port"], *service_ports(own.inventory / "plans")]
     assert all(free(address, port) for address in variables["addresses"].values() for port in ports)
     own.down()
-
-
-def test_what_is_wrong_is_found(own: Lab) -> None:
-    """``xdr diagnose``: a peer's pinned host key that is another's. Nothing is changed, and the way back is still measured."""
-    known = own.root / SITE_HOSTS["primary"] / "ssh" / "known_hosts"
-    right = known.read_text()
-    first, second = right.splitlines()  # DR's and the witness's
-    known.write_text(f"{first.split()[0]} {' '.join(second.split()[1:])}\n{second}\n")
-    try:
-        argv = [str(Path(sys.executable).parent / "xdr"), "diagnose", "webshop", "--json", "--inventory", str(own.inventory)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
-    finally:
-        known.write_text(right)
-    assert done.returncode == 2, done.stderr
-    told = json.loads(done.stdout)
-    wrong = {(one["check"], one["what"]): one for one in told["findings"] if one["verdict"] == "wrong"}
-    link = wrong["link", "fra-hv1 does not reach ams-hv1: it shows another host key than the pinned one"]
-    assert "Find out why it changed" in link["todo"]
-    assert any(line.startswith("HOST_KEY: ams-hv1") for line in link["evidence"])
-    assert {check for check, _ in wrong} == {"link", "worker"}, "a lab has no worker of its own"
-    assert told["findings"][0]["verdict"] == "wrong"
-    [ways] = [one for one in told["findings"] if (one["check"], one["verdict"]) == ("link", "ok")]
-    assert any(line.startswith("ams-hv1 → fra-hv1: ") and "a round trip" in line and "/s" in line for line in ways["evidence"])
-    assert {one["verdict"] for one in told["findings"] if one["check"] == "clock"} == {"ok"}

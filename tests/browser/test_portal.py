@@ -350,7 +350,7 @@ def test_a_preview_cannot_be_missed_and_starts_what_it_shows(page: Page, portal:
     expect(page.locator("#approvals")).to_contain_text("otto (portal) approved it")
     confirm.fill(PLAN)
     portal.see(**seen(lag=5 << 20))
-    expect(page.locator(".head .facts")).to_contain_text("5.0 MiB")
+    expect(page.locator(".what")).to_contain_text("5.0 MiB")
     assert confirm.input_value() == PLAN
     shot(page, "preview-approved", scheme)
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import 
 from ansible_collections.xdr.failback.plugins.plugin_utils.step_items import Course
 from ansible_collections.xdr.failback.plugins.plugin_utils.steps import Step, steps
 
-from portal import PROJECT
+from portal import PROJECT, preview_view
 from portal.preview import built, closed, does, lasts, newest, rows
 from portal.store import Store, runs
 from portal.store.runs import Run
@@ -257,3 +257,16 @@ def test_the_newest_preview_is_of_that_action_and_has_ended(tmp_path: Any) -> No
 def test_the_support_knows_the_environment() -> None:
     assert set(HOSTS) == {WEBSHOP["witness"], *(host for site in WEBSHOP["sites"].values() for host in site["hosts"])}
     assert INVENTORY.is_dir()
+
+
+def test_every_action_with_a_preview_has_its_steps_and_its_gates() -> None:
+    dns = {"name": "www", "host": "edge1", "ttl": 300, "lowered_ttl": 30}
+    whole = {**WEBSHOP, "traffic": {**WEBSHOP["traffic"], "dns": [dns]}}
+    view, shop = View.from_json(READY), {**PLACED, "traffic": {"load_balancers": [], "dns": [{**dns, "host": "wit"}]}}
+    reads = World().reads()
+    for name in (name.replace("-", "_") for name in preview_view.ACTIONS):
+        assert steps(Course(whole, name, view, keep="dr")), name
+        found = [gate.name for gate in gates(name, shop, derive(shop, reads), reads, {})]
+        assert found[:4] == ["hosts", "plan", "witness", "state"], name
+    [lower] = steps(Course(whole, "lower_ttl", view))
+    assert [(one["host"], one["name"], one["does"]) for one in lower["items"]] == [("edge1", "www", "set the TTL to 30 s")]

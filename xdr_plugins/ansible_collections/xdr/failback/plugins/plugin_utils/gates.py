@@ -31,6 +31,8 @@ STATES = {
     "resolve": "SPLIT_BRAIN",
     "vouch": "a mute witness",
     "verify_primary": "any",
+    "lower_ttl": "owned, and no move under way, of a plan with DNS records",
+    "restore_ttl": "owned, and no move under way, of a plan with DNS records",
 }
 
 

@@ -298,6 +298,15 @@ def _verify_primary(course: Course) -> Iterator[Step]:
     yield _check(course)
 
 
+def _ttl(course: Course) -> Iterator[Step]:
+    lowers = course.action == "lower_ttl"
+    site, key = course.site(course.view.owner or "primary"), "lowered_ttl" if lowers else "ttl"
+    items = [item(site, record["host"], record["name"], f"set the TTL to {record[key]} s") for record in course.plan["traffic"]["dns"]]
+    title = "Lower the TTL of the DNS records" if lowers else "Put the TTL of the DNS records back"
+    told = "Resolvers ask again that much sooner after the next move" if lowers else "The values stay as they are"
+    yield _step(course.action, title, told, items, "How long each resolver keeps what it has by now")
+
+
 _STEPS: Mapping[str, Callable[[Course], Iterator[Step]]] = {
     "failback": _move,
     "failover": _move,
@@ -309,4 +318,6 @@ _STEPS: Mapping[str, Callable[[Course], Iterator[Step]]] = {
     "resolve": _resolve,
     "vouch": _vouch,
     "verify_primary": _verify_primary,
+    "lower_ttl": _ttl,
+    "restore_ttl": _ttl,
 }
