@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
 from . import var_folder
 from .events import Listener
 from .results import RunResult
@@ -75,17 +77,21 @@ def execute(store: Store, inventory: Path, wanted: Run, on_event: Listener) -> R
     with _interruptible(), _worker(store, inventory, run) as lent:
         while True:
             try:
-                return result_of(follow(store, run.id, on_event))
+                return result_of(follow(store, run.id, on_event, lent))
             except KeyboardInterrupt:
                 if not lent:
                     raise
                 runs.send(store, run.id, runs.STOP, by=run.requested_by, origin=run.origin)
 
 
-def follow(store: Store, run_id: str, on_event: Listener) -> Run:
-    """Hand on each event as it comes, until the run has ended."""
+def follow(store: Store, run_id: str, on_event: Listener, lent: threading.Thread | None = None) -> Run:
+    """Hand on each event as it comes, until the run has ended. ``lent``: the worker of this process, without which no end would come.
+
+    Raises XdrError, code worker_lost, when that has let go of the run.
+    """
     seq = 0
     while True:
+        gone = lent is not None and not lent.is_alive()
         run = runs.get(store, run_id)
         batch = events.after(store, run_id, seq)
         for event in batch:
@@ -93,6 +99,13 @@ def follow(store: Store, run_id: str, on_event: Listener) -> Run:
             on_event(event)
         if run.ended and not batch:
             return run
+        if gone and not batch:
+            raise XdrError(
+                "the worker of this command has let go of the run: it was taken for dead, or its store broke",
+                where=f"run {run_id}",
+                todo="Give the same command again: it goes on from there",
+                code="worker_lost",
+            )
         if not batch:
             time.sleep(EVERY)
 
@@ -116,16 +129,16 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _worker(store: Store, inventory: Path, run: Run) -> Iterator[bool]:
-    """Whether a worker had to be lent: then one works in this process for as long as the run lasts."""
+def _worker(store: Store, inventory: Path, run: Run) -> Iterator[threading.Thread | None]:
+    """The worker that had to be lent: it works in this process for as long as the run lasts. None where one serves."""
     if slot.serving(store, var_folder(inventory)):
-        yield False
+        yield None
         return
     from .worker.worker import run_one  # only here, because it brings paramiko along
 
     thread = threading.Thread(target=run_one, args=(inventory, run.id), name="worker")
     thread.start()
     try:
-        yield True
+        yield thread
     finally:
         thread.join()

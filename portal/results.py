@@ -11,7 +11,16 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 
 from .events import Event
 
-EXIT_CODES = {"gate_refused": 10, "witness_mute": 10, "run_active": 11, "wrong_state": 12, "not_reached": 4, "usage": 5, "plan_invalid": 4}
+EXIT_CODES = {
+    "gate_refused": 10,
+    "witness_mute": 10,
+    "run_active": 11,
+    "wrong_state": 12,
+    "not_reached": 4,
+    "usage": 5,
+    "plan_invalid": 4,
+    "worker_lost": 1,
+}
 FAILED = 2
 _PLAYBOOK_CODES = (1, 2, 4, 5)  # ansible-playbook's own: error, hosts failed, unreachable or unparsable, bad options
 ON_FROM_THERE = (

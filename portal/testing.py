@@ -17,10 +17,10 @@ LINTERS = (
     ("mypy",),
     ("ansible-lint", "-q"),
 )
-# One more than there are cores, as tests wait for processes and hosts two fifths of their time. A file's tests stay together, in the order
-# of collection: the labs come first, so that no long file is left for the end.
+# Without what is marked as slow. One more process than there are cores, as tests wait for processes and hosts two fifths of their time. A
+# file's tests stay together, in the order of collection: the labs come first, so that no long file is left for the end.
 PROCESSES = min(4, (os.cpu_count() or 1) + 1)
-WHOLE_SUITE = (f"--numprocesses={PROCESSES}", "--dist=loadfile", "--no-loadscope-reorder", "--durations=15")
+WHOLE_SUITE = (f"--numprocesses={PROCESSES}", "--dist=loadfile", "--no-loadscope-reorder", "--durations=15", "-m", "not slow")
 
 
 def run(args: list[str]) -> int:

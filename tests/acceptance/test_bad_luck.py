@@ -350,6 +350,7 @@ def test_a_held_failback_is_finished_by_answers(luck: Luck) -> None:
     luck.run("start")
 
 
+@pytest.mark.slow
 def test_the_report_says_what_the_client_saw(luck: Luck) -> None:
     luck.ready()
     done = luck.run("failback")

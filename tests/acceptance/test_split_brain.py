@@ -176,6 +176,7 @@ def test_a_witness_from_a_backup_is_heard_again_after_the_next_cycle(lab: Lab) -
     assert (code, done["reason"]) == (0, "the witness is not mute")
 
 
+@pytest.mark.slow
 def test_the_primary_site_is_kept(lab: Lab) -> None:
     play(lab, PLAYBOOKS / "failback.yml")
     play(lab, PLAYBOOKS / "reprotect.yml")

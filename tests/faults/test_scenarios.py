@@ -48,6 +48,7 @@ def test_a_frozen_controller_wakes_after_another_has_rolled_back(ground: Ground)
     assert told["owner"] == "dr"
 
 
+@pytest.mark.slow
 def test_a_controller_that_died_with_portal_and_worker_goes_on_when_it_is_started_again(ground: Ground) -> None:
     told = played(ground, "restart-controller@accept/intent")
     assert (told["outcome"], told["operator"]) == ("home", [])

@@ -288,8 +288,9 @@ class Run:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """ansible-playbook stands still for so long."""
+        wait_until(lambda: bool(self.folder and child_of(self.folder)), "ansible-playbook is there", 20)
         child = child_of(self.folder) if self.folder else None
-        assert child
+        assert child, "it has ended"
         child.signal(signal.SIGSTOP)
         try:
             yield

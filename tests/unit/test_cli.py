@@ -326,6 +326,14 @@ def test_a_window_and_its_deadline_are_kept_with_the_run(halted: Run, inventory:
     assert requested(run, inventory).downtime == 300
 
 
+def test_a_run_whose_lent_worker_let_go_ends_with_what_to_do(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.worker.worker.run_one", lambda folder, run_id: None)
+    result = xdr("run", "replicate", "webshop", "-i", inventory)
+    assert result.exit_code == 1
+    assert "the worker of this command has let go of the run" in " ".join(result.stderr.split())
+    assert "Give the same command again: it goes on from there" in " ".join(result.stderr.split())
+
+
 # -- maintenance windows -------------------------------------------------------------------------------------------
 
 
