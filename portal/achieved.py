@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOVES = ("failover", "failback", "rollback", "start")  # what ends an outage
 BACK = 20  # runs of a plan that are looked through for the beginning of an outage
+LATEST = 300.0  # seconds that a result is heard late at most: more is a clock that was set
 UP = ("ok", "rolled_back")  # outcomes in a record with which the services are up
 
 BY_REQUEST = "counted from the failover's begin; the primary site was lost before"
@@ -169,7 +170,15 @@ class Trace:
         return self._found or self._well
 
     def _moment(self, event: Event) -> Moment:
-        return Moment(event["at"], self._boot, float(event.get("up") or 0.0))
+        late = _late(event)
+        return Moment(event["at"] - late, self._boot, float(event.get("up") or 0.0) - late)
+
+
+def _late(event: Event) -> float:
+    """Seconds from a result until it was heard: a launcher that is frozen, or on a busy machine, hears late what the playbook had done by
+    then. 0 where it does not say, or where somebody has set the clock in between."""
+    late = event["at"] - (event.get("end") or event["at"])
+    return late if 0.0 < late < LATEST else 0.0
 
 
 def of(store: Store, run: Run, targets: Mapping[str, float]) -> Achieved | None:

@@ -71,12 +71,23 @@ def of(telling: Telling) -> Achieved | None:
     return trace.achieved
 
 
+def heard_late(seconds: float, jump: float = 0.0) -> Telling:
+    """The playbook switched the traffic that long before anybody heard of it."""
+    telling = Telling().launch().view().stop().ownership().well(3)
+    end = NOON + telling.now + 0.5
+    moved = [{"before": "dr", "after": "primary"}]
+    return telling.set_clock(jump).result(0.5 + seconds, "xdr_traffic", "switch_traffic", end=end, results=moved).ownership("ok")
+
+
 def home() -> Telling:
     return Telling().launch().view().stop().ownership().well(3).switch().ownership("ok")
 
 
 CASES = {
     "home": (home(), 5.0, "", None),
+    "home, as a frozen worker hears late": (heard_late(4.0), 5.0, "", None),
+    "home, heard as the clock was set ahead": (heard_late(0.0, HOUR), 5.0, "", None),
+    "home, heard as the clock was set back": (heard_late(0.0, -HOUR), 5.0, "", None),
     "rolled back": (Telling().launch().view().stop().ownership().well(3).ownership("rolled_back"), 4.5, "", None),
     "the traffic had to be led back": (Telling().launch("rollback.yml").stop().well(3).switch(2).ownership("rolled_back"), 6.0, "", None),
     "the module began late": (Telling().launch().stop(took=0.25).ownership().well(3).switch().ownership("ok"), 4.25, "", None),
