@@ -9,6 +9,8 @@ Exit codes are ansible-playbook's (0, 1, 2, 4, 5), and 10 gate refused, 11 anoth
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -330,4 +332,5 @@ def test(ctx: typer.Context) -> None:
 
 
 def main() -> None:
+    faulthandler.register(signal.SIGUSR1)  # what each thread does, on stderr: for a command that does not end
     app(prog_name="xdr")

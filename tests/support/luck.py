@@ -298,7 +298,13 @@ class Run:
             child.signal(signal.SIGCONT)
 
     def ends(self) -> Done:
-        code = self.process.wait(LONGEST)
+        try:
+            code = self.process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR1)
+            said = self.var / "begun.err"
+            wait_until(lambda: "most recent call first" in said.read_text(), "what its threads do", 10)
+            raise AssertionError(f"it does not end:\n{said.read_text()}") from None
         return Done(code, (self.var / "begun.err").read_text(), json.loads((self.var / "begun.out").read_text()))
 
     def kill(self, *, launcher: bool = True) -> None:
