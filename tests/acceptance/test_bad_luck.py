@@ -222,6 +222,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 # -- instances --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_instance_does_not_stop(luck: Luck) -> None:
     """All the others come back up by themselves; a person ends it and rolls back."""
     luck.ready()

@@ -35,6 +35,7 @@ def test_the_guard_at_the_primary_refuses(luck: Luck) -> None:
     luck.serves("dr")
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_then_home(luck: Luck) -> None:
     """The launcher dies, too; each new failback goes on where the one before it was killed."""
     luck.ready()
