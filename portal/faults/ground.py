@@ -28,9 +28,10 @@ from ..lab.addresses import BALANCER, BALANCER_PORT, HOSTS, SSH_PORT, Choice
 from ..lab.inventory import ACCOUNT, PROJECT, materialise
 from ..lab.lab import PYTHON, SITE_HOSTS, Lab, as_user
 from ..processes import end, tree
-from . import ending
+from . import ending, observer
 from .clocks import Clocks
 from .network import CONTROLLER, FOLDER, Network
+from .patience import wait_until
 
 PLAN = "shop"
 RESOURCES = {"orders-db": "orders.img", "shop-api": "shop-api.img", "shop-web-1": "shop-web-1.img"}  # in the order of their start
@@ -48,7 +49,9 @@ move_health_deadline: 5
 """
 KEPT = ("state", "volumes")  # of a host, what a scenario changes
 NEVER = -1  # in place of an exit code
+SITE_OF = {"primary": "frankfurt", "dr": "amsterdam"}
 RESETS = 3
+STARTS_WITHIN = 30.0  # seconds for the services of a host that has booted
 LONGEST = 300.0  # seconds for one command that is not under a fault, on a busy machine
 
 
@@ -216,7 +219,7 @@ class Ground(Lab):
         self.clocks.reset()
         for site in SITE_HOSTS:
             self.return_site(site)
-        self.boot("dr")
+        self._start()
         self._route()
 
     def _seal_witness(self) -> None:
@@ -242,6 +245,13 @@ class Ground(Lab):
         environment = {**os.environ, "HOME": pwd.getpwnam(ACCOUNT).pw_dir, "XDR_LAB_SITE": str(folder)}
         done = subprocess.run(argv, cwd="/", env=environment, capture_output=True, text=True, timeout=60, check=False)
         return done.returncode
+
+    def _start(self) -> None:
+        """A boot begins the guards; their services hold what they hold a moment later."""
+        left = self.boot("dr")
+        here = SITE_OF["dr"]
+        if not wait_until(lambda: observer.running(observer.read(self.observed)).get(here, set()) >= set(RESOURCES), STARTS_WITHIN):
+            raise XdrError(f"the boot of {here} ended with {left}, and its services did not all start", where=f"lab {self.name}")
 
     def _route(self) -> None:
         servers = {"primary": ["fra-web-1"], "dr": ["ams-web-1"]}

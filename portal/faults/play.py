@@ -13,7 +13,7 @@ from ..lab.client import Client
 from ..lab.lab import SITE_HOSTS
 from ..lab.orders import Log, acknowledged, read_log
 from . import ending, observer, operator, reports, volumes
-from .ground import GROUPS, NEVER, PLAN, RESOURCES, Ground
+from .ground import GROUPS, NEVER, PLAN, RESOURCES, SITE_OF, Ground
 from .patience import wait_until
 from .scenario import Scenario
 from .scene import Scene
@@ -24,7 +24,6 @@ RATE = 8.0  # orders a second
 ENDS_WITHIN = 300.0  # of a run, from the fault or its healing on
 SERVES_WITHIN = 25.0
 FIRST = 3  # orders before the run begins
-SITE_OF = {"primary": "frankfurt", "dr": "amsterdam"}
 
 
 def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
