@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +18,26 @@ if TYPE_CHECKING:
 MOVES = ("failover", "failback", "rollback", "start")  # what ends an outage
 BACK = 20  # runs of a plan that are looked through for the beginning of an outage
 LATEST = 300.0  # seconds that a result is heard late at most: more is a clock that was set
+SENT = 3.0  # seconds that an order takes at most to its host and back: more may be a time in which nobody heard the answer
 UP = ("ok", "rolled_back")  # outcomes in a record with which the services are up
 
 BY_REQUEST = "counted from the failover's begin; the primary site was lost before"
 BY_RECORDS = "its begin is what the sites' records say; another controller's run stopped the services"
 CUT_OFF = "the run that began it was cut off as it stopped the first service"
+ANSWERED_LATE = "counted from the order to stop the first service, whose answer came late"
+HEARD_LATE = "its end is when the last answer was heard, which came late"
 SWITCHED = "the traffic had been switched by a run that was cut off"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """``at``: Unix seconds by the controller's clock, which may be set; ``up``: seconds since its ``boot``, by a clock that nobody sets."""
+    """``at``: Unix seconds by the controller's clock, which may be set; ``up``: seconds since its ``boot``, by a clock that nobody sets.
+    ``late``: it was heard of later than the work on the host explains, so it may have been earlier."""
 
     at: float
     boot: str = ""
     up: float = 0.0
+    late: bool = False
 
     def since(self, earlier: Moment) -> float:
         """Seconds, 0 at least: the clocks of two controllers may differ."""
@@ -86,6 +91,7 @@ class Trace:
 
     def _forget(self) -> None:
         self._begin: Moment | None = None  # of the outage
+        self._ordered: Moment | None = None  # when the newest task began
         self._asked: Moment | None = None  # when a failover began
         self._switched: Moment | None = None  # when the traffic was
         self._found: Moment | None = None  # when the traffic was seen where it should be
@@ -100,7 +106,8 @@ class Trace:
         elif self._counts and event["kind"] == "task":
             self._task(event)
         elif self._counts and event["kind"] == "result" and event["status"] in ("ok", "changed"):
-            self._result(event, self._moment(event))
+            items = [item for item in event.get("results") or () if isinstance(item, dict)]
+            self._result(event, self._heard(self._moment(event), _took(items)), items)
 
     def _launched(self, event: Event) -> None:
         if self._begin and not self._stopped:
@@ -111,11 +118,11 @@ class Trace:
             self._asked = self._moment(event)
 
     def _task(self, event: Event) -> None:
-        if event["step"] == "stop_services" and self._begin is None:
-            self._begin = self._moment(event)
+        self._ordered = self._moment(event)
+        if event["step"] == "stop_services":
+            self._begin = self._begin or self._ordered
 
-    def _result(self, event: Event, now: Moment) -> None:
-        items = [item for item in event.get("results") or () if isinstance(item, dict)]
+    def _result(self, event: Event, now: Moment, items: list[dict[str, Any]]) -> None:
         match str(event["module"]).rpartition(".")[2]:
             case "xdr_gate":
                 self._seen(event.get("xdr_view") or {})
@@ -133,10 +140,16 @@ class Trace:
                 self._recorded(event.get("record") or {})
 
     def _went(self, now: Moment, items: list[dict[str, Any]]) -> None:
-        """The first services are gone: they went as long ago as it took the host, which is nearer than when the task began."""
+        """The first services are gone: they went as long ago as it took the host, which is nearer than when the task began.
+
+        Not so where the playbook itself was frozen: then its host may have stopped them at any time since the order.
+        """
         if not self._stopped and not self._inexact:
-            took = max((float(item.get("seconds") or 0.0) for item in items), default=0.0)
-            self._begin = Moment(now.at - took, now.boot, now.up - took)
+            if now.late:
+                self._begin, self._inexact = self._ordered, ANSWERED_LATE
+            else:
+                took = _took(items)
+                self._begin = Moment(now.at - took, now.boot, now.up - took)
         self._stopped = True
 
     def _seen(self, view: Mapping[str, Any]) -> None:
@@ -155,7 +168,7 @@ class Trace:
         end = self._end(outcome) if outcome in UP else None
         begin = self._begin or (self._asked if self._data is not None else None)
         if begin and end:
-            inexact = self._inexact or BY_REQUEST * (self._begin is None)
+            inexact = self._inexact or BY_REQUEST * (self._begin is None) or HEARD_LATE * end.late
             left = max(0.0, begin.at - self._data) if self._data is not None else 0.0
             self.achieved = Achieved(round(end.since(begin), 3), begin.at, end.at, inexact, self._data, round(left, 3))
         if outcome in UP:
@@ -169,9 +182,19 @@ class Trace:
             self._inexact = self._inexact or SWITCHED
         return self._found or self._well
 
+    def _heard(self, now: Moment, took: float) -> Moment:
+        """``took``: seconds of work on the host. A playbook may be frozen while it waits for the answer, too."""
+        return replace(now, late=self._ordered is not None and now.since(self._ordered) - took > SENT)
+
     def _moment(self, event: Event) -> Moment:
         late = _late(event)
         return Moment(event["at"] - late, self._boot, float(event.get("up") or 0.0) - late)
+
+
+def _took(items: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds that the longest of these took its host, by its own word."""
+    parts = [part for item in items for part in (item, *(item.get("checks") or ()))]
+    return max((float(part.get("seconds") or 0.0) for part in parts), default=0.0)
 
 
 def _late(event: Event) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from portal import achieved
-from portal.achieved import BY_RECORDS, BY_REQUEST, CUT_OFF, SWITCHED, Achieved, Trace, told
+from portal.achieved import ANSWERED_LATE, BY_RECORDS, BY_REQUEST, CUT_OFF, HEARD_LATE, SWITCHED, Achieved, Trace, told
 from portal.events import Event
 from portal.store import Store, events, runs
 from portal.store.runs import Run
@@ -39,18 +39,21 @@ class Telling:
     def result(self, after: float, module: str, step: str = "", status: str = "changed", **rest: Any) -> Telling:
         return self.add(after, "result", module=f"xdr.failback.{module}", step=step, status=status, **rest)
 
-    def stop(self, after: float = 5.0, took: float = 1.0) -> Telling:
+    def stop(self, after: float = 5.0, took: float = 1.0, answered: float = 1.0) -> Telling:
+        """``answered``: seconds after the order."""
         telling = self.add(after, "task", step="stop_services")
-        return telling.result(1, "xdr_instances", "stop_services", results=[{"seconds": took}, {"seconds": took / 2}])
+        return telling.result(answered, "xdr_instances", "stop_services", results=[{"seconds": took}, {"seconds": took / 2}])
 
     def ownership(self, outcome: str | None = None, after: float = 0.5) -> Telling:
         return self.result(after, "xdr_ownership", record={"run": {"outcome": outcome}})
 
-    def well(self, after: float = 1.0) -> Telling:
-        return self.result(after, "xdr_health", "health_checks", "ok")
+    def well(self, after: float = 1.0, answered: float = 0.0, took: float = 0.0) -> Telling:
+        telling = self.add(after, "task", step="health_checks")
+        return telling.result(answered, "xdr_health", "health_checks", "ok", results=[{"checks": [{"seconds": took}]}])
 
-    def switch(self, after: float = 0.5, status: str = "changed", before: str = "dr") -> Telling:
-        return self.result(after, "xdr_traffic", "switch_traffic", status, results=[{"before": before, "after": "primary"}])
+    def switch(self, after: float = 0.5, status: str = "changed", before: str = "dr", answered: float = 0.0) -> Telling:
+        self.add(after, "task", step="switch_traffic")
+        return self.result(answered, "xdr_traffic", "switch_traffic", status, results=[{"before": before, "after": "primary"}])
 
     def promote(self, *read_started: float) -> Telling:
         return self.result(1, "xdr_replication", "hand_over", results=[{"read_started": at, "complete": True} for at in read_started])
@@ -88,6 +91,26 @@ CASES = {
     "home, as a frozen worker hears late": (heard_late(4.0), 5.0, "", None),
     "home, heard as the clock was set ahead": (heard_late(0.0, HOUR), 5.0, "", None),
     "home, heard as the clock was set back": (heard_late(0.0, -HOUR), 5.0, "", None),
+    "frozen as the services were stopped": (
+        Telling().launch().stop(answered=60).ownership().well(3).switch().ownership("ok"),
+        60 + 0.5 + 3 + 0.5,
+        ANSWERED_LATE,
+        None,
+    ),
+    "services that took long to stop": (
+        Telling().launch().stop(took=59, answered=60).ownership().well(3).switch().ownership("ok"),
+        59 + 0.5 + 3 + 0.5,
+        "",
+        None,
+    ),
+    "frozen as the traffic was switched": (
+        Telling().launch().stop().ownership().well(3).switch(answered=60).ownership("ok"),
+        1 + 0.5 + 3 + 0.5 + 60,
+        HEARD_LATE,
+        None,
+    ),
+    "checks that took long": (Telling().launch().stop().well(3, 20, took=19).ownership("rolled_back"), 1 + 3 + 20, "", None),
+    "frozen as the checks passed": (Telling().launch().stop().well(3, 20, took=1).ownership("rolled_back"), 1 + 3 + 20, HEARD_LATE, None),
     "rolled back": (Telling().launch().view().stop().ownership().well(3).ownership("rolled_back"), 4.5, "", None),
     "the traffic had to be led back": (Telling().launch("rollback.yml").stop().well(3).switch(2).ownership("rolled_back"), 6.0, "", None),
     "the module began late": (Telling().launch().stop(took=0.25).ownership().well(3).switch().ownership("ok"), 4.25, "", None),
