@@ -102,15 +102,40 @@ class Executor:
             newest = events.after(self.store, run.id, last - 1) if last else []
             if not newest or newest[-1]["kind"] != "ended":
                 events.append(self.store, run.id, [ended], by=self.worker)
-            cost = achieved.of(self.store, run, self._targets(run))
-            findings = diagnosed(self.store, self.inventory, run, document) if run.action == DIAGNOSE else None
-            more = {"achieved": cost and cost.to_json(), "preview": preview.of(self.store, run, kept), "findings": findings}
-            runs.finish(self.store, run.id, {**kept, **more}, by=self.worker)
 
         self.patiently(tell)
+        more = self._drawn_from(run, document, kept)
+        self.patiently(lambda: runs.finish(self.store, run.id, {**kept, **more}, by=self.worker))
         if self.on_event:
             self.on_event({"seq": 0, "run": run.id, **ended})
         log.info("run %s ended with %s %s", run.id, document["exit_code"], document["error"])
+
+    def _drawn_from(self, run: Run, document: Result, kept: Result) -> Result:
+        """What is kept beside the result. What cannot be told is left out: no run waits for it with its end."""
+
+        def cost() -> Any:
+            found = achieved.of(self.store, run, self._targets(run))
+            return found and found.to_json()
+
+        parts: dict[str, Callable[[], Any]] = {
+            "achieved": cost,
+            "preview": lambda: preview.of(self.store, run, kept),
+            "findings": lambda: diagnosed(self.store, self.inventory, run, document) if run.action == DIAGNOSE else None,
+        }
+        return {name: self._told(run, name, part) for name, part in parts.items()}
+
+    def _told(self, run: Run, name: str, part: Callable[[], Any]) -> Any:
+        def once() -> Any:
+            try:
+                return part()
+            except OSError as error:  # a file of the environment, for which no store is waited for
+                raise XdrError(str(error)) from error
+
+        try:
+            return self.patiently(once)
+        except Exception:
+            log.exception("run %s ends without its %s", run.id, name)
+            return None
 
     def _targets(self, run: Run) -> Mapping[str, float]:
         """The plan's, none for one that is not there any more."""

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
+import sqlalchemy as sa
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+
 from ..store import Store, events
 from ..store.events import Event
 from ..store.runs import Run
@@ -18,6 +21,8 @@ from ..store.workers import LeaseLost
 EVERY = 0.1  # seconds that an event waits at most
 MANY = 200  # events that are not waited with
 PAUSE = 1.0
+
+PASSING = (OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 Answer = TypeVar("Answer")
 log = logging.getLogger("xdr.worker")
@@ -28,7 +33,10 @@ class Leaving(BaseException):
 
 
 def insist(what: Callable[[], Answer], ending: threading.Event) -> Answer:
-    """Try until the store answers: a run must not be lost over a full disk or a database that is restarted. Raises Leaving."""
+    """Try until the store answers: a run must not be lost over a full disk or a database that is restarted.
+
+    Raises Leaving, and what no further try would change.
+    """
     told = False
     while True:
         try:
@@ -36,11 +44,20 @@ def insist(what: Callable[[], Answer], ending: threading.Event) -> Answer:
         except LeaseLost:
             raise Leaving from None
         except Exception as error:
+            if not _passes(error):
+                raise
             if not told:
                 log.error("the store does not answer, trying again: %s", error)
             told = True
         if ending.wait(PAUSE):
             raise Leaving
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is of a store that is away, full or busy. Anything else, tried again, would hold its run for ever."""
+    if isinstance(error, XdrError):
+        return error.code == "database"
+    return isinstance(error, PASSING) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
 
 
 def of_interest(run: Run) -> Callable[[Event], bool]:
@@ -66,7 +83,7 @@ def _of_a_cycle(event: Event) -> bool:
 
 
 class Ledger:
-    """Takes a run's events from any thread, in order; leaving it waits until all are stored."""
+    """Takes a run's events from any thread, in order; leaving it waits until all are stored, and raises why they could not be."""
 
     def __init__(self, store: Store, run_id: str, worker: str, ending: threading.Event) -> None:
         self._store, self._run_id, self._worker, self._ending = store, run_id, worker, ending
@@ -74,6 +91,7 @@ class Ledger:
         self._last: int | None = None  # the number of the newest event
         self._news = threading.Condition()
         self._over = False
+        self._broke: Exception | None = None
         self._thread = threading.Thread(target=self._work, name=f"events-{run_id}", daemon=True)
 
     def add(self, event: Event) -> None:
@@ -91,6 +109,8 @@ class Ledger:
             self._over = True
             self._news.notify()
         self._thread.join()
+        if self._broke and error is None:
+            raise self._broke
 
     def _work(self) -> None:
         over = False
@@ -104,6 +124,9 @@ class Ledger:
                     insist(lambda batch=batch: self._append(batch), self._ending)  # type: ignore[misc]
                 except Leaving:
                     return  # the next worker finds them in the launch's own file
+                except Exception as error:
+                    self._broke = error
+                    return
 
     def _append(self, batch: list[Event]) -> None:
         if self._last is None:

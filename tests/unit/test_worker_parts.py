@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy.exc
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
@@ -193,12 +194,14 @@ def test_a_frozen_worker_of_this_machine_is_killed_before_it_is_dead(tmp_path: P
 class Shaky:
     """Answers the third time."""
 
-    calls = 0
+    def __init__(self, error: Exception | None = None) -> None:
+        self.calls = 0
+        self.error = error or OSError("no space left")
 
-    def __call__(self, *args: Any) -> int:
+    def __call__(self, *args: Any, **more: Any) -> int:
         self.calls += 1
         if self.calls < 3:
-            raise OSError("no space left")
+            raise self.error
         return 7
 
 
@@ -209,6 +212,36 @@ def test_a_store_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPa
     ending.set()
     with pytest.raises(Leaving):
         insist(Shaky(), ending)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (sqlalchemy.exc.OperationalError("INSERT", {}, Exception("database is locked")), 3),
+        (sqlalchemy.exc.DBAPIError("SELECT", {}, Exception("the server went away"), connection_invalidated=True), 3),
+        (XdrError("the database does not answer", code="database"), 3),
+        (sqlalchemy.exc.IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed")), 1),
+        (XdrError("there is no run of this name", code="usage"), 1),
+        (KeyError("plan"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_only_what_may_pass_is_tried_again(error: Exception, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "PAUSE", 0.01)
+    shaky = Shaky(error)
+    if tries == 1:
+        with pytest.raises(type(error)):
+            insist(shaky, threading.Event())
+    else:
+        assert insist(shaky, threading.Event()) == 7
+    assert shaky.calls == tries
+
+
+def test_a_ledger_that_cannot_keep_an_event_says_so(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """And waits for nothing: its run is told broken, and is not running for ever."""
+    monkeypatch.setattr(ledger.events, "append", Shaky(ValueError("no JSON")))
+    with pytest.raises(ValueError, match="no JSON"), Ledger(store, "r", "here-1", threading.Event()) as book:
+        book.add({"n": 1})
 
 
 def test_no_event_is_lost_over_it(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 
-from portal import PROJECT
+from portal import PROJECT, achieved
 from portal import runs as folders
 from portal.actions import asked, decided, execute
 from portal.processes import Process
@@ -103,6 +103,22 @@ def test_what_fails_is_told(tiny: Tiny, store: Store) -> None:
     tiny.refuses()
     done = run_one(tiny.inventory, tiny.asks(store).id, store=store, prepare=tiny.prepare)
     assert (done.exit_code, done.error) == (2, "It is not to be")
+
+
+@pytest.mark.parametrize("error", [KeyError("at"), PermissionError(13, "Permission denied", "shop.yml")], ids=["defect", "file"])
+def test_a_run_ends_also_where_its_cost_cannot_be_told(error: Exception, tiny: Tiny, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried again for ever, a defect there would keep it running for ever."""
+
+    def of(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(achieved, "of", of)
+    run = tiny.asks(store)
+    done = run_one(tiny.inventory, run.id, store=store, prepare=tiny.prepare)
+    assert (done.status, done.exit_code) == ("ended", 0)
+    assert done.result
+    assert done.result["achieved"] is None
+    told(store, run)
 
 
 def test_what_cannot_be_launched_ends_with_the_sentence(tiny: Tiny, store: Store) -> None:
