@@ -24,6 +24,7 @@ from .workers import LeaseLost
 
 STOP, STOP_AFTER, ROLLBACK, DEADLINE = "stop", "stop_after", "rollback", "deadline"  # stop_after: once the present step is done
 MOVES = ("failback", "rollback")  # what may end in a question (portal/question.py)
+TESTED = ("failback", "failover")  # of whose check runs the newest is the plan's last test
 SCHEDULE, ADOPTED = "schedule", "adopted"  # origins beside portal and command line
 
 
@@ -237,6 +238,14 @@ def newest_move(store: Store, plan: str) -> Run | None:
 def _newest_move_of(plan: str) -> sa.Select[Any]:
     moves = (table.c.plan == plan, table.c.action.in_(MOVES), sa.not_(table.c.check))
     return sa.select(table).where(*moves).order_by(table.c.requested_at.desc()).limit(1)
+
+
+def newest_test(store: Store, plan: str) -> Run | None:
+    """The newest check run of a failback or failover that has ended: the hosts were asked for real, nothing was changed."""
+    checks = (table.c.plan == plan, table.c.action.in_(TESTED), table.c.check, table.c.status == "ended")
+    with store.reading() as connection:
+        row = connection.execute(sa.select(table).where(*checks).order_by(table.c.requested_at.desc()).limit(1)).mappings().first()
+    return _run(row) if row else None
 
 
 def answer_to(store: Store, run: Run) -> Run | None:

@@ -260,6 +260,10 @@ class PlanFacts:
         return runs.latest(self.desk.store, plan=self.name, limit=SHOWN_RUNS)
 
     @cached_property
+    def tested(self) -> Run | None:
+        return runs.newest_test(self.desk.store, self.name)
+
+    @cached_property
     def course(self) -> Course | None:
         """Of the run that is active, else of the last one that changed something: where its resources stand."""
         run = self.active or next((run for run in self.latest if run.exclusive), None)

@@ -56,6 +56,18 @@ def test_plans(portal: Portal) -> None:
     assert "within RPO" in page
 
 
+def test_the_last_test_of_a_plan_is_its_newest_check_run_of_a_move(portal: Portal) -> None:
+    assert "none yet: a preview of failback or failover is one" in text(portal, "/plans/webshop")
+    tested = portal.request("failback", check=True)
+    portal.finish(tested, exit_code=10, error="The link is down.")
+    for action, options in (("failback", {}), ("replicate", {"check": True})):
+        portal.finish(portal.request(action, **options))
+    portal.request("failover", check=True)  # goes on
+    row = text(portal, "/plans/webshop").partition("<dt>Last test</dt>")[2].partition("</dd>")[0]
+    assert f'href="/runs/{tested.id}">failback (check)</a>' in row
+    assert "The link is down." in row
+
+
 def test_a_plan_tells_how_its_instances_are(portal: Portal) -> None:
     """Where it was seen; while a run is at work, how far that has come."""
 
