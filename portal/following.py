@@ -20,7 +20,7 @@ from .events import Listener
 from .results import RunResult
 from .store import Store, events, observations, runs
 from .store.accounts import Role
-from .store.engine import url_of
+from .store.engine import Pulse, url_of
 from .store.runs import Run
 from .worker import slot
 from .worker.takeover import Takeover
@@ -89,25 +89,29 @@ def follow(store: Store, run_id: str, on_event: Listener, lent: threading.Thread
 
     Raises XdrError, code worker_lost, when that has let go of the run.
     """
-    seq = 0
-    while True:
-        gone = lent is not None and not lent.is_alive()
-        run = runs.get(store, run_id)
-        batch = events.after(store, run_id, seq)
-        for event in batch:
-            seq = event["seq"]
-            on_event(event)
-        if run.ended and not batch:
-            return run
-        if gone and not batch:
-            raise XdrError(
-                "the worker of this command has let go of the run: it was taken for dead, or its store broke",
-                where=f"run {run_id}",
-                todo="Give the same command again: it goes on from there",
-                code="worker_lost",
-            )
-        if not batch:
-            time.sleep(EVERY)
+    seq, before = 0, None
+    with contextlib.closing(Pulse(store)) as pulse:
+        while True:
+            gone = lent is not None and not lent.is_alive()
+            now = pulse.beat()
+            if now == before and not gone:
+                time.sleep(EVERY)
+                continue
+            before = now
+            run = runs.get(store, run_id)
+            while batch := events.after(store, run_id, seq):
+                for event in batch:
+                    seq = event["seq"]
+                    on_event(event)
+            if run.ended:
+                return run
+            if gone:
+                raise XdrError(
+                    "the worker of this command has let go of the run: it was taken for dead, or its store broke",
+                    where=f"run {run_id}",
+                    todo="Give the same command again: it goes on from there",
+                    code="worker_lost",
+                )
 
 
 def result_of(run: Run) -> RunResult:
