@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from . import units
+from . import durations, units
 from .store.runs import Run
 
 if TYPE_CHECKING:
     from .store import Store
 
-NEWEST = 5  # past runs that count
 LOOKED_AT = 200
 NO_HISTORY = "no history"
 BANNER = "PREVIEW: nothing is changed"
@@ -45,7 +44,7 @@ def of(store: Store, run: Run, result: Mapping[str, Any]) -> Document | None:
 def built(run: Run, result: Mapping[str, Any], found: Iterable[Run]) -> Document:
     """Pure. ``result``: that of the check run, with what its gate foresaw; ``found``: runs of the plan, the newest first."""
     foreseen = result["preview"]
-    past = [one for one in found if _counts(one, run.action)][:NEWEST]
+    past = durations.telling(found, run.action)
     items = result.get("results") or []
     volumes = list(_volumes(items))
     whole: Document = {
@@ -60,10 +59,6 @@ def built(run: Run, result: Mapping[str, Any], found: Iterable[Run]) -> Document
         "approval": foreseen["approval"],
     }
     return {"told": _told(run, whole), **whole}
-
-
-def _counts(run: Run, action: str) -> bool:
-    return run.ended and not run.check and run.action == action and run.exit_code == 0 and bool((run.result or {}).get("steps"))
 
 
 # -- steps ---------------------------------------------------------------------------------------------------------

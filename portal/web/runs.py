@@ -13,7 +13,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.window import Window
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from .. import achieved, foreseen, question, units
+from .. import achieved, durations, question, units
 from ..actions import asked
 from ..board import Volume
 from ..choices import Active, stop_refused
@@ -207,7 +207,7 @@ def _page(visit: Visit, run: Run, refusal: str = "", status: int = 200, *, with_
         lines=LINES,
         steps=steps(run, course),
         commits=COMMITS,
-        foreseen=foreseen.of(store, run),
+        foreseen=durations.of(store, run),
         window=Window.from_json(window) if window else None,
         chosen=chosen,
         outcome=outcome(run),

@@ -13,7 +13,7 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import 
 from ansible_collections.xdr.failback.plugins.plugin_utils.step_items import Course
 from ansible_collections.xdr.failback.plugins.plugin_utils.steps import Step, steps
 
-from portal import PROJECT, preview_view
+from portal import PROJECT, durations, preview_view
 from portal.preview import built, closed, does, lasts, newest, rows
 from portal.store import Store, runs
 from portal.store.runs import Run
@@ -159,6 +159,7 @@ def past(number: int, *, stop: float = 2.0, outage: float = 9.0, **changes: Any)
         {"name": "stop_services", "begin": 1.0, "end": 1.0 + stop},
         {"name": "start_instances", "begin": 5.0, "end": 7.0},
         {"name": "health_checks", "begin": 5.5, "end": 8.0},
+        {"name": "switch_traffic", "begin": 8.0, "end": 9.0},
     ]
     whole = {"action": "failback", "status": "ended", "exit_code": 0, "result": {"steps": spans, "achieved": {"outage_s": outage}}}
     return Run(f"r{number}", "webshop", **{**whole, **changes})
@@ -169,8 +170,8 @@ def document(*found: Run, **changes: Any) -> dict[str, Any]:
 
 
 def test_durations_are_ranges_of_past_runs_of_this_action() -> None:
-    runs_of_it = [past(5), past(4, stop=4.0, outage=12.5), past(3, action="failover"), past(2, exit_code=2), past(1, check=True)]
-    told = document(*runs_of_it)
+    others = [past(6, outage=99.0, attempts=2), past(3, action="failover"), past(2, exit_code=2), past(1, check=True)]
+    told = document(*others, past(5), past(4, stop=4.0, outage=12.5))
     by_name = {step["name"]: step["seconds"] for step in told["steps"]}
     assert by_name["stop_services"] == {"low": 2.0, "high": 4.0, "runs": 2}
     assert by_name["start_services"] == {"low": 3.0, "high": 3.0, "runs": 2}
@@ -179,7 +180,7 @@ def test_durations_are_ranges_of_past_runs_of_this_action() -> None:
 
 
 def test_only_the_newest_runs_count() -> None:
-    assert document(*[past(number) for number in range(5)], past(9, outage=99.0))["outage"]["high"] == 9.0
+    assert document(*[past(number) for number in range(durations.NEWEST)], past(99, outage=99.0))["outage"]["high"] == 9.0
 
 
 def test_without_history_it_says_so() -> None:

@@ -1,10 +1,10 @@
 # Copyright: the XDR developers
 # GNU General Public License v3.0+ (see LICENSE)
-"""How long a run may take, by what earlier ones of the same plan and action took. Pure; where there are none nothing is foreseen."""
+"""How long a run may take, by what earlier ones of the same plan and action took. Pure; where there are none nothing is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class Durations:
     """``runs``: how many it is known from, 0 where there is no history."""
 
     runs: int = 0
@@ -44,29 +44,32 @@ class Foreseen:
         return self.steps.get(name)
 
 
-def of(store: Store, run: Run) -> Foreseen:
+def of(store: Store, run: Run) -> Durations:
     """By the runs before this one."""
     from .store import runs
 
     found = runs.latest(store, plan=run.plan, limit=LOOKED_AT, cycles=run.cycle, before=run.requested_at)
-    return foreseen(one for one in found if one.action == run.action)
+    return by(telling(found, run.action))
 
 
-def foreseen(found: Iterable[Run]) -> Foreseen:
-    """``found``: runs of one plan and action, the newest first; those that ended otherwise than well tell nothing."""
-    told = [run for run in found if _tells(run)][:NEWEST]
+def telling(found: Iterable[Run], action: str) -> list[Run]:
+    """Of a plan's runs, the newest first, those that tell how long the action takes: they did the whole of it, in one go, and well."""
+    return [run for run in found if run.action == action and _tells(run)][:NEWEST]
+
+
+def by(told: Sequence[Run]) -> Durations:
+    """``told``: of ``telling``."""
     if not told:
-        return Foreseen()
+        return Durations()
     steps: dict[str, list[float]] = {}
     for run in told:
         for step in (run.result or {})["steps"]:
             steps.setdefault(str(step["name"]), []).append(float(step["seconds"]))
     whole = [(run.ended_at or 0.0) - (run.started_at or 0.0) for run in told]
-    return Foreseen(len(told), _range(whole), {name: _range(taken) for name, taken in steps.items()})
+    return Durations(len(told), _range(whole), {name: _range(taken) for name, taken in steps.items()})
 
 
 def _tells(run: Run) -> bool:
-    """Whether it did the whole of its action, in one go."""
     result = run.result or {}
     names = {step["name"] for step in result.get("steps") or []}
     well = run.exit_code == 0 and not run.check and not run.code and not result.get("reason")
