@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
@@ -45,12 +43,13 @@ class Openings:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY
-        for plan in self._plans.known().values():
-            if plan["maintenance"]["start"] == "window":
-                self._look(plan, time.time())
+        plans = [plan for plan in self._plans.known().values() if plan["maintenance"]["start"] == "window"]
+        now = time.time()
+        for calendar in Calendar.read_all(self._store, plans, now).values():
+            self._look(calendar, now)
 
-    def _look(self, plan: Mapping[str, Any], now: float) -> None:
-        calendar, state = Calendar.read(self._store, plan, now), self._state(plan["name"])
+    def _look(self, calendar: Calendar, now: float) -> None:
+        state = self._state(calendar.plan["name"])
         coming = calendar.coming(now) if state in AWAY else None
         if coming and not coming.outcome:
             store_windows.expect(self._store, coming.became("", "the worker", "", now))
