@@ -49,6 +49,7 @@ def _beside_python(program: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """ansible-lint calls ansible-playbook from PATH."""
+    """ansible-lint calls ansible-playbook from PATH. The processes that tests start, thousands of them, share their bytecode."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": path, "LC_ALL": "C.UTF-8"}
