@@ -106,6 +106,16 @@ def given(
     return {}
 
 
+def lacking(store: Store, plan: Plan, action: str, starter: Starter) -> str:
+    """Why this person cannot start the action just so; empty where it takes no second person, or one has approved it."""
+    try:
+        if four_eyes(plan, action):
+            given(store, plan, action, starter)
+    except XdrError as error:
+        return error.what
+    return ""
+
+
 def _bound(run: Run, plan: Plan, action: str) -> Mapping[str, Any]:
     """The hash of what a preview shows, and its parts. Raises XdrError, code usage, for a run that is no preview of this."""
     preview = shown(run)

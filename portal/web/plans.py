@@ -148,4 +148,7 @@ def facts_of(visit: Visit) -> PlanFacts:
 
 
 def _page(visit: Visit, facts: PlanFacts, refusal: str = "", status: int = 200) -> Response:
-    return page(visit, "plan.html", status, facts=facts, plan=facts.plan, refusal=refusal, spans=spans(visit.desk.store, facts.plan))
+    store, starter = visit.desk.store, approval.Starter(visit.user.name, visit.origin)
+    lacking = {choice.action: approval.lacking(store, facts.plan, choice.action, starter) for choice in facts.choices}
+    more = {"refusal": refusal, "lacking": lacking, "spans": spans(store, facts.plan)}
+    return page(visit, "plan.html", status, facts=facts, plan=facts.plan, **more)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -116,6 +117,19 @@ def watch(page: Page) -> None:
     expect(page.locator("main")).to_contain_text("Done in", timeout=LONG)
 
 
+def asks_a_person(plan: Any) -> None:
+    plan["hooks"] = {"pre_failback": [{"name": "invoices", "pause": "Are the invoices printed?", "deadline": "5m"}]}
+
+
+def answer_the_pause(page: Page) -> None:
+    question = page.locator("#pause")
+    expect(question).to_contain_text("Are the invoices printed?", timeout=LONG)
+    shot(page, "pause")
+    question.get_by_label("How do you know?").fill("K. Lindt: all 214 are printed")
+    question.get_by_role("button", name="Yes, go on").click()
+    expect(question).to_have_count(0, timeout=LONG)
+
+
 def test_home_by_the_buttons(page: Page, served: Served, luck: Luck) -> None:
     login(page, served)
     page.goto("/sites")
@@ -133,20 +147,23 @@ def test_home_by_the_buttons(page: Page, served: Served, luck: Luck) -> None:
     watch(page)
     luck.stage = "reversed"
 
-    page.goto(f"/plans/{PLAN}")
-    expect(page.locator("main")).to_contain_text("READY", timeout=LONG)
-    shot(page, "ready")
-    run_id = press(page, "Failback")
-    expect(page.locator(".steps li.running")).to_contain_text("stop_services", timeout=LONG)
-    shot(page, "failback")
-    expect(page.locator(".steps li.running")).to_contain_text("start_instances", timeout=LONG)
-    served.portal.kill()
-    served.portal.wait(10)
-    assert not runs.get(served.store, run_id).ended
-    served.start_portal()
-    watch(page)
+    with luck.edited(asks_a_person):
+        page.goto(f"/plans/{PLAN}")
+        expect(page.locator("main")).to_contain_text("READY", timeout=LONG)
+        shot(page, "ready")
+        run_id = press(page, "Failback")
+        answer_the_pause(page)
+        expect(page.locator(".steps li.running")).to_contain_text("stop_services", timeout=LONG)
+        shot(page, "failback")
+        expect(page.locator(".steps li.running")).to_contain_text("start_instances", timeout=LONG)
+        served.portal.kill()
+        served.portal.wait(10)
+        assert not runs.get(served.store, run_id).ended
+        served.start_portal()
+        watch(page)
     numbers = page.locator("#log li").evaluate_all("rows => rows.map(row => Number(row.id.slice(1)))")
     assert numbers == list(range(1, len(numbers) + 1))  # the log went on where it was
+    assert "otto answered yes to invoices: K. Lindt: all 214 are printed" in page.locator("#log").inner_text()
     shot(page, "home")
     luck.stage = "moved"
     run = runs.get(served.store, run_id)

@@ -235,6 +235,24 @@ def test_the_plans_page_and_a_preview_say_who_may_approve(four_eyes: Portal) -> 
     assert "⊘ It takes an approval first" in page
 
 
+def test_on_the_plans_page_a_start_waits_for_the_second_person(four_eyes: Portal) -> None:
+    def button() -> tuple[bool, str]:
+        form = four_eyes.client().get(f"/plans/{PLAN}").text.partition('id="do-failback"')[2].partition("</form>")[0]
+        return "disabled" in form.partition("Failback</button>")[0], form
+
+    run = previews_of(four_eyes)
+    disabled, form = button()
+    assert disabled
+    assert "⊘ Failback takes an approval by a second person, and nobody has approved it." in form
+    assert "to confirm" not in form
+    post(four_eyes, f"/runs/{run.id}/approve")
+    assert "only otto (portal), who starts it, has approved it" in button()[1]
+    post(four_eyes, f"/runs/{run.id}/approve", Role.dr_admin)
+    disabled, form = button()
+    assert not disabled
+    assert ("⊘" in form, "to confirm" in form) == (False, True)
+
+
 def test_the_same_name_is_the_same_person_on_the_command_line(four_eyes: Portal) -> None:
     run = previews_of(four_eyes)
     approval.approve(four_eyes.store, run, who="Otto", origin="command line")
