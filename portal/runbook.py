@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Kept
 from ansible_collections.xdr.failback.plugins.plugin_utils.plan import help_of
 from ansible_collections.xdr.failback.plugins.plugin_utils.source import Problem, Source, SourceError, parse, parse_bytes, scalars
 
@@ -51,10 +52,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class Runbook:
-    """A plan's file in the folder of its environment."""
+    """A plan's file in the folder of its environment; ``kept``: the other files as they were read before."""
 
     folder: Path
     plan: Plan
+    kept: Kept = field(default_factory=Kept, compare=False)
 
     @property
     def name(self) -> str:
@@ -73,13 +75,15 @@ class Runbook:
 
     def check(self, text: str) -> Checked:
         """As ``xdr plan validate`` would check the whole environment if the file held this text. Raises XdrError without an environment."""
+        kept = self.kept.copy()
         try:
-            source = self._parsed(text)
+            saved = kept.source(self.path) if text == self.read() else None
+            source = saved or self._parsed(text)
         except SourceError as error:
             return Checked(error.problems)
         start, told = order(source.data), _help(source)
         try:
-            plans = load(self.folder, edited={self.path: source}).plans
+            plans = load(self.folder, edited={} if saved else {self.path: source}, kept=kept).plans
         except SourceError as error:
             own = [problem for problem in error.problems if problem.file == source.file]
             return Checked(own, [problem for problem in error.problems if problem not in own], None, start, told)

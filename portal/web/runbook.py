@@ -216,7 +216,7 @@ def _opened(visit: Visit) -> Sheet:
     plan = visit.desk.inventory.plans.get(visit.path("plan"))
     if plan is None:
         raise HTTPException(404)
-    book = Runbook(visit.desk.inventory.folder, plan)
+    book = Runbook(visit.desk.inventory.folder, plan, visit.desk.inventory.kept)
     try:
         text = book.read()
     except XdrError as error:

@@ -62,7 +62,7 @@ def load_environment(
     found = [file for file in files if isinstance(file, PlanFile)]
     problems += [problem for file in files for problem in (file.problems if isinstance(file, PlanFile) else file)]
     for file in found:  # each time: a playbook of theirs may be there by now
-        problems += hooks.problems(file.source, file.plan, _hosts(file.plan, environment, inventory), config.parent / "hooks")
+        problems += hooks.problems(file.source, file.plan, file.hosts, config.parent / "hooks")
     problems += _across(found)
     if problems:
         raise SourceError(problems)
@@ -83,6 +83,13 @@ class PlanFile:
     @cached_property
     def problems(self) -> list[Problem]:
         return [*self.wrong, *_plan_problems(self.source, self.plan, self.environment, self.inventory)]
+
+    @cached_property
+    def hosts(self) -> dict[str, list[str]]:
+        """The plan's hosts at its sites, of those that the environment has."""
+        roles = {"primary": self.plan.sites.primary, "dr": self.plan.sites.dr}
+        found = {role: self.environment.sites[name] for role, name in roles.items() if name in self.environment.sites}
+        return {role: _used(self.plan, role, self.inventory.groups.get(site.group, []), site.record_host) for role, site in found.items()}
 
     @cached_property
     def claims(self) -> list[Claim]:
@@ -109,15 +116,25 @@ class Kept:
         self, folder: Path, environment: EnvironmentFile, inventory: Inventory, edited: Mapping[Path, Source]
     ) -> list[PlanFile | list[Problem]]:
         """Each plan, or what is wrong with its file; those in ``edited`` as they are there."""
-        before, self._files = self._files if self._around == (environment, inventory) else {}, {}
-        self._around = (environment, inventory)
+        before = self._files if self._around == (environment, inventory) else {}
+        files: dict[Path, tuple[object, PlanFile | list[Problem]]] = {}
         for path in sorted(folder.glob("*.y*ml")):
             stamp = edited[path] if path in edited else _stamp(path)
             known = before.get(path)
-            self._files[path] = (
-                known if known and known[0] == stamp else (stamp, _read_plan(path, environment, inventory, edited.get(path)))
-            )
-        return [file for _, file in self._files.values()]
+            files[path] = known if known and known[0] == stamp else (stamp, _read_plan(path, environment, inventory, edited.get(path)))
+        self._around, self._files = (environment, inventory), files
+        return [file for _, file in files.values()]
+
+    def source(self, path: Path) -> Source | None:
+        """A file that has not changed since it was read, and keeps to the schema."""
+        stamp, file = self._files.get(path, (None, None))
+        return file.source if isinstance(file, PlanFile) and stamp == _stamp(path) else None
+
+    def copy(self) -> Kept:
+        """For another thread, or for files as they are to be: what that one reads is not kept here."""
+        made = Kept()
+        made._around, made._files = self._around, self._files
+        return made
 
 
 def _stamp(path: Path) -> object:
@@ -195,13 +212,6 @@ def _plan_problems(source: Source, plan: Plan, environment: EnvironmentFile, inv
     for index, record in enumerate(plan.traffic.dns):
         if record.host is not None and record.host not in inventory.hosts:
             yield source.problem(("traffic", "dns", index, "host"), f"the inventory has no host {record.host!r}")
-
-
-def _hosts(plan: Plan, environment: EnvironmentFile, inventory: Inventory) -> dict[str, list[str]]:
-    """The plan's hosts at its sites, of those that the environment has."""
-    roles = {"primary": plan.sites.primary, "dr": plan.sites.dr}
-    found = {role: environment.sites[name] for role, name in roles.items() if name in environment.sites}
-    return {role: _used(plan, role, inventory.groups.get(site.group, []), site.record_host) for role, site in found.items()}
 
 
 def _resources(plan: Plan) -> Iterator[tuple[tuple[Any, ...], Any]]:
