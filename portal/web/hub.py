@@ -91,7 +91,7 @@ class Hub:
     def __init__(self, store: Store, plans: Callable[[], Iterable[str]], every: float = EVERY) -> None:
         self.store, self._plans, self._every = store, plans, every
         self.changes = Changes(store, plans)
-        self.lasting = Lasting(store)
+        self.lasting = Lasting(store, self._ring)
         self._watched: dict[str, tuple[Any, asyncio.Task[None], list[None]]] = {}
         self._feeds: dict[str, RunFeed] = {}
         self._ticker: asyncio.Task[None] | None = None

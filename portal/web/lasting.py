@@ -5,22 +5,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
 from ..store import Store, accounts
 
 CHECK = 5.0  # seconds after which the sessions are looked at again
+_log = logging.getLogger("uvicorn.error")
 
 
 class Lasting:
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    """``told``: called when sessions have been found ended, which their streams are to ask about."""
+
+    def __init__(self, store: Store, told: Callable[[], None]) -> None:
+        self._store, self._told = store, told
         self._tokens: Counter[str] = Counter()  # of the viewers that there are now
         self._ended: set[str] = set()
         self._due = time.monotonic() + CHECK
+        self._orders = self._done = 0  # looks that were ordered; of these, those that were made
         self._looking: asyncio.Task[None] | None = None
 
     def enter(self, token: str) -> None:
@@ -35,12 +41,15 @@ class Lasting:
             self._ended.discard(token)
 
     def look_now(self) -> None:
-        """A session was ended."""
-        self._due = 0.0
+        """A session was ended: from any thread."""
+        self._orders += 1
 
     async def lasts(self, token: str) -> bool:
-        if time.monotonic() >= self._due or self._looking:
+        """Waits for a look that was ordered, and for no other: of thousands of viewers each would stand still for it."""
+        while self._done < self._orders:
             await asyncio.shield(self._look())
+        if time.monotonic() >= self._due:
+            self._look()
         return token not in self._ended
 
     def _look(self) -> asyncio.Task[None]:
@@ -48,12 +57,19 @@ class Lasting:
         if self._looking is None:
             self._due = time.monotonic() + CHECK
             self._looking = asyncio.create_task(self._looked())
+            self._looking.add_done_callback(self._over)
         return self._looking
 
     async def _looked(self) -> None:
-        asked = list(self._tokens)
-        try:
-            lasting = await run_in_threadpool(accounts.lasting, self._store, asked)
-            self._ended = {token for token in asked if token not in lasting and token in self._tokens}
-        finally:
-            self._looking = None
+        asked, orders = list(self._tokens), self._orders
+        lasting = await run_in_threadpool(accounts.lasting, self._store, asked)
+        ended = {token for token in asked if token not in lasting and token in self._tokens}
+        news = not ended <= self._ended
+        self._ended, self._done = ended, orders
+        if news:
+            self._told()
+
+    def _over(self, look: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not look.cancelled() and look.exception():
+            _log.error("whether sessions have ended cannot be seen: %s", look.exception())

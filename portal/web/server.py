@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import resource
 import signal
 import socket
@@ -25,6 +26,9 @@ from . import all_plans, pages
 from .app import create_app
 from .desk import Desk
 
+# Thresholds of Python's collector. With its own (700, 10, 10) the futures of an event on its way to 2000 viewers set off full collections,
+# of 0.3 s each, every few seconds (xdr bench portal --rows viewers).
+COLLECT = (50_000, 10, 10)
 GRACE = 5  # seconds that requests get to end
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -51,6 +55,7 @@ def serve(
         certificates.tell(store, certificate)
         app = create_app(store, inventory)
         _warm(app.state.desk)
+        gc.set_threshold(*COLLECT)
         scheme = "https" if certificate else "http"
         say(f"The portal is at {scheme}://{_shown(host)}:{listener.getsockname()[1]}/")
         if host not in _LOCAL and not certificate and not proxy:

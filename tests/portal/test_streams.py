@@ -7,16 +7,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import pytest
 
-from portal.store import accounts, runs
+from portal.store import Store, accounts, runs
 from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.web import feed
 from portal.web.hub import Hub
+from portal.web.lasting import Lasting
 from portal.web.streams import change_messages, run_messages
 from tests.support.portal import Event, Portal, failback, resource, timed
 
@@ -170,6 +172,58 @@ def test_a_stream_ends_with_its_session(portal: Portal, run: Run, streams: Hub) 
             return await asyncio.wait_for(waiting, 4)  # sooner than it looks by itself
 
     assert asyncio.run(watch()) == []
+
+
+def test_nobody_waits_for_a_regular_look_at_the_sessions(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2000 viewers each stood still for it. What it finds is told, so that the streams ask again."""
+    begun, go_on, told = threading.Event(), threading.Event(), asyncio.Event()
+    token = portal.session(Role.viewer)
+
+    def slow(store: Store, tokens: Collection[str]) -> set[str]:
+        begun.set()
+        assert go_on.wait(10)
+        return set()
+
+    async def watch() -> list[bool]:
+        lasting = Lasting(portal.store, told.set)
+        lasting.enter(token)
+        lasting._due = 0.0
+        found = [await lasting.lasts(token), await lasting.lasts(token)]
+        go_on.set()
+        await asyncio.wait_for(told.wait(), 10)
+        return [*found, await lasting.lasts(token)]
+
+    monkeypatch.setattr(accounts, "lasting", slow)
+    assert asyncio.run(watch()) == [True, True, False]
+    assert begun.is_set()
+
+
+def test_who_is_told_of_an_ended_session_knows_whose_it_was(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a look goes on that was begun before: it did not see that."""
+    begun, go_on = threading.Event(), threading.Event()
+    token, real = portal.session(Role.viewer), accounts.lasting
+
+    def slow(store: Store, tokens: Collection[str]) -> set[str]:
+        found = real(store, tokens)
+        begun.set()
+        assert go_on.wait(10)
+        return found
+
+    async def watch() -> bool:
+        lasting = Lasting(portal.store, lambda: None)
+        lasting.enter(token)
+        lasting._due = 0.0
+        assert await lasting.lasts(token)
+        assert await asyncio.to_thread(begun.wait, 10)
+        accounts.logout(portal.store, token)
+        lasting.look_now()
+        asked = asyncio.create_task(lasting.lasts(token))
+        await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.wait_for(asked, 10)
+
+    monkeypatch.setattr(accounts, "lasting", slow)
+    assert asyncio.run(watch()) is False
 
 
 def test_streams_end_when_their_subject_breaks(portal: Portal, run: Run, streams: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
