@@ -51,9 +51,11 @@ class Telling:
         telling = self.add(after, "task", step="health_checks")
         return telling.result(answered, "xdr_health", "health_checks", "ok", results=[{"checks": [{"seconds": took}]}])
 
-    def switch(self, after: float = 0.5, status: str = "changed", before: str = "dr", answered: float = 0.0) -> Telling:
+    def switch(self, after: float = 0.5, status: str = "changed", before: str = "dr", answered: float = 0.0, took: float = 0.0) -> Telling:
         self.add(after, "task", step="switch_traffic")
-        return self.result(answered, "xdr_traffic", "switch_traffic", status, results=[{"before": before, "after": "primary"}])
+        return self.result(
+            answered, "xdr_traffic", "switch_traffic", status, results=[{"before": before, "after": "primary", "seconds": took}]
+        )
 
     def promote(self, *read_started: float) -> Telling:
         return self.result(1, "xdr_replication", "hand_over", results=[{"read_started": at, "complete": True} for at in read_started])
@@ -107,6 +109,12 @@ CASES = {
         Telling().launch().stop().ownership().well(3).switch(answered=60).ownership("ok"),
         1 + 0.5 + 3 + 0.5 + 60,
         HEARD_LATE,
+        None,
+    ),
+    "DNS servers that took long": (
+        Telling().launch().stop().ownership().well(3).switch(answered=60, took=59).ownership("ok"),
+        1 + 0.5 + 3 + 0.5 + 60,
+        "",
         None,
     ),
     "checks that took long": (Telling().launch().stop().well(3, 20, took=19).ownership("rolled_back"), 1 + 3 + 20, "", None),

@@ -77,6 +77,7 @@ def test_there_and_back_and_twice(host: SiteHost, call: ModuleCaller, proxy: Run
     home = call("xdr_traffic", switched(host, "primary", balancer(proxy)))
     [result] = home["results"]
     [seen] = result.pop("evidence")
+    assert 0 < result.pop("seconds") < 60
     assert result == {"name": "front", "before": "dr", "after": "primary", "changed": True, "verified": True, "remark": "", "why": ""}
     assert (seen["by"], seen["said"]) == (f"GET http://127.0.0.1:{proxy.port}/", "X-XDR-Site: frankfurt")
     assert seen["at"] <= time.time()

@@ -229,9 +229,11 @@ results:
     evidence: {description: "Who was asked (C(by)), what the answer was (C(said)) and when (C(at)).", type: list, elements: dict}
     remark: {description: "With O(state=checked), what a person should know before the switch, else empty.", type: str}
     why: {description: "Why it failed, else empty.", type: str}
+    seconds: {description: "How long the switch took, with the looks before and after it; not with the states that only look.", type: float}
 """
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +280,7 @@ LOOKS = ("checked", "status")
 
 
 def run(module: AnsibleModule, answer: dict[str, Any]) -> None:
+    began = time.monotonic()
     parameters = module.params
     items = [*parameters["load_balancers"], *({"driver": "dns", **record} for record in parameters["dns"])]
     folder = plan_dir(Path(parameters["state_dir"]), parameters["plan"])
@@ -300,7 +303,8 @@ def run(module: AnsibleModule, answer: dict[str, Any]) -> None:
             pair = (parameters["epoch"], parameters["attempt"])
             place = (Path(parameters["state_dir"]), parameters["plan"], pair)
             gate = stack.enter_context(tracked(*place, run_id=parameters["run_id"], phase=parameters["phase"])).locked
-        answer["results"] = moves.switch_all(read, to, parameters["deadline"], gate)
+        switched = moves.switch_all(read, to, parameters["deadline"], gate)
+        answer["results"] = [{**result, "seconds": round(time.monotonic() - began, 3)} for result in switched]
         answer["changed"] = any(result["changed"] for result in answer["results"])
         moves.check_all(answer["results"])
 
