@@ -14,6 +14,8 @@ from tests.support.namespaces import may_separate
 from tests.support.postgresql import Server, server
 from tests.support.systemd_host import may_boot
 
+FIRST = ("test_worker_runs.py",)  # beside the labs: begun last, it would keep one process for minutes after the others have ended
+
 hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is no failure
 hypothesis.settings.load_profile("xdr")
 
@@ -40,6 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _leave_out(config, items, together, "network namespaces are not allowed here")
     unbooted = [item for item in items if item.get_closest_marker("systemd") and not may_boot()]
     _leave_out(config, items, unbooted, "only root with debootstrap may boot a systemd")
+    items.sort(key=lambda item: item.path.name not in FIRST)
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item], those: list[pytest.Item], why: str) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from . import address
 
+PASSING = (OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 BUSY = 20_000  # milliseconds that a SQLite transaction waits for another one's end
 
 
@@ -99,6 +100,13 @@ class Pulse:
     def close(self) -> None:
         if self._raw is not None:
             self._raw.close()
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether it is of a store that is away, full or busy. Anything else is a defect, and comes again however often it is tried."""
+    if isinstance(error, XdrError):
+        return error.code == "database"
+    return isinstance(error, PASSING) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
 
 
 def clock(connection: Connection) -> sa.ColumnElement[float]:

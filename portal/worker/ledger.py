@@ -10,10 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
-import sqlalchemy as sa
-from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-
 from ..store import Store, events
+from ..store.engine import may_pass
 from ..store.events import Event
 from ..store.runs import Run
 from ..store.workers import LeaseLost
@@ -21,8 +19,6 @@ from ..store.workers import LeaseLost
 EVERY = 0.1  # seconds that an event waits at most
 MANY = 200  # events that are not waited with
 PAUSE = 1.0
-
-PASSING = (OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 Answer = TypeVar("Answer")
 log = logging.getLogger("xdr.worker")
@@ -44,20 +40,13 @@ def insist(what: Callable[[], Answer], ending: threading.Event) -> Answer:
         except LeaseLost:
             raise Leaving from None
         except Exception as error:
-            if not _passes(error):
+            if not may_pass(error):
                 raise
             if not told:
                 log.error("the store does not answer, trying again: %s", error)
             told = True
         if ending.wait(PAUSE):
             raise Leaving
-
-
-def _passes(error: Exception) -> bool:
-    """Whether it is of a store that is away, full or busy. Anything else, tried again, would hold its run for ever."""
-    if isinstance(error, XdrError):
-        return error.code == "database"
-    return isinstance(error, PASSING) or (isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated)
 
 
 def of_interest(run: Run) -> Callable[[Event], bool]:

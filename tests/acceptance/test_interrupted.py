@@ -11,6 +11,7 @@ from tests.support.luck import Luck
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # a busy machine; alone each takes less than a minute
 
 
+@pytest.mark.slow
 def test_killed_then_rolled_back(luck: Luck) -> None:
     """The command line dies with all it started; what it had begun is given up for the next command."""
     luck.ready()
