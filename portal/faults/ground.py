@@ -117,7 +117,7 @@ class Ground(Lab):
         return self.inventory / "plans" / f"{PLAN}.yml"
 
     def reset_plan(self) -> None:
-        shutil.copyfile(Path(__file__).with_name("plan.yml"), self.plan_file)
+        shutil.copy2(Path(__file__).with_name("plan.yml"), self.plan_file)  # with its time: what was read of it is known again
 
     # -- the product, asked as an operator asks it
 

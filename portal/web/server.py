@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from .. import var_folder
+from .. import schema_help, var_folder
 from ..diagnosis import certificates
 from ..store import Store
 from ..store.accounts import Role
@@ -66,8 +66,9 @@ def serve(
 
 
 def _warm(desk: Desk) -> None:
-    """What takes long the first time, before the first page is asked for: templates, the plans' files, what was seen, runs at work."""
+    """What takes long the first time, before the first page is asked for: templates, help, plans, what was seen, runs at work."""
     pages.compile_all()
+    schema_help.reference()
     desk.inventory.read()
     all_plans.all_facts(desk, Role.viewer)
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from portal import PROJECT
 from portal.achieved import Achieved
-from portal.store import observations, runs, tables
+from portal.store import observations, runs, tables, workers
 from tests.support.browsers import chromium, served
 from tests.support.portal import NAMES, PASSWORD, PLAN, Portal, Role, failback, plan, resource, seen, timed
 from tests.support.proxy import Proxy
@@ -458,6 +458,21 @@ def test_a_stream_that_is_down(browser: Browser, portal: Portal, address: str) -
         assert _numbers(page) == list(range(1, last + 1))
         expect(page.locator(".steps li.running")).to_contain_text("final_sync")
         context.close()
+
+
+def test_nothing_that_is_read_moves_when_the_worker_is_gone(page: Page, portal: Portal, scheme: str) -> None:
+    login(page, Role.operator)
+    page.goto(f"/plans/{PLAN}")
+    title, banner = page.locator("h1"), page.locator("#banner")
+    place = title.bounding_box()
+    workers.left(portal.store, "here-1")
+    expect(banner).to_contain_text("No worker runs", timeout=30_000)
+    expect(banner).to_be_in_viewport()
+    shot(page, "plan-no-worker", scheme)
+    assert title.bounding_box() == place
+    portal.worker()
+    expect(banner).not_to_contain_text("No worker runs", timeout=30_000)
+    assert title.bounding_box() == place
 
 
 def test_a_stream_that_falls_silent(browser: Browser, portal: Portal, address: str) -> None:

@@ -162,6 +162,21 @@ def test_without_a_worker_every_page_says_so(portal: Portal) -> None:
     assert "No worker runs" not in text(portal, "/")
 
 
+def test_what_comes_up_while_somebody_reads_is_shown_below(portal: Portal) -> None:
+    """Only a page that was rendered with it has it above, and its next looks have, too."""
+    shown = re.compile(r'<div id="banner"( class="late")? .*hx-get="([^"]*)"')
+
+    def place(path: str) -> tuple[str | None, str]:
+        found = shown.search(text(portal, path))
+        assert found
+        return found[1], found[2]
+
+    above, below = (None, "/banner?above=1"), (' class="late"', "/banner")
+    assert [place(path) for path in ("/", "/banner?above=1", "/banner")] == [above, above, below]
+    portal.worker()
+    assert [place(path) for path in ("/", "/banner?above=1", "/banner")] == [below, below, below]
+
+
 def test_names_and_messages_of_others_are_text(portal: Portal) -> None:
     run = portal.request("failback")
     portal.tell(run, timed([*next(failback()), result("fra-hv1", "verify", HOSTILE, status="failed", msg=HOSTILE), ended(2, HOSTILE)]))
