@@ -14,6 +14,7 @@ def check(machine: Machine, world: World) -> None:
     if may_run(machine, world, PRIMARY) and may_run(machine, world, DR):
         raise Broken("both sites may run the plan's instances")
     _one_site_to_an_epoch(machine, world)
+    _end_is_understood(machine, world)
 
 
 def check_resolution(machine: Machine, world: World, split: int) -> None:
@@ -45,3 +46,11 @@ def _one_site_to_an_epoch(machine: Machine, world: World) -> None:
                     raise Broken(f"both sites have accepted epoch {entry['epoch']}")
                 if entry["epoch"] == machine.hosts.record[world.hosts[WITNESS].record].declined:
                     raise Broken(f"{HOSTS[which]} has accepted epoch {entry['epoch']}, which the witness holds for declined")
+
+
+def _end_is_understood(machine: Machine, world: World) -> None:
+    """A site that was told the end of a move knows whose the plan is: with a release of its own that nobody answered it would not."""
+    for which in (PRIMARY, DR):
+        record = machine.hosts.record[world.hosts[which].record]
+        if record.standing == "released" and (record.run or {}).get("outcome") in ("ok", "rolled_back"):
+            raise Broken(f"{HOSTS[which]} was told that a move has ended, and not who owns the plan")

@@ -90,6 +90,7 @@ def test_no_promise_is_broken_by_a_witness_from_a_backup(bounds: str) -> None:
         (seeded.undone_though_the_other_site_may_have_accepted, "away:1:1:1", "holds for declined"),
         (seeded.claims_do_not_look_again, "away:1:2:1", "holds for declined"),
         (seeded.witness_does_not_hear_before_the_way_back, "away:1:1:1", "a dead end"),
+        (seeded.nobody_hears_later_of_the_hand_over, "away:1:2:1", "was told that a move has ended"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
