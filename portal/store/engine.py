@@ -116,13 +116,20 @@ def clock(connection: Connection) -> sa.ColumnElement[float]:
     return sa.cast(sa.extract("epoch", sa.func.clock_timestamp(type_=sa.DateTime)), sa.Double)
 
 
+def make_private(file: Path) -> None:
+    """Make a database's file where there is none; one that is there is not opened. To close it would drop the locks of all connections
+    that this process has to it (https://sqlite.org/howtocorrupt.html, 2.2), and the next process to leave would take their log away."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True)
     file = sa.make_url(url).database
     if file and file != ":memory:":
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))  # it holds password hashes
+        make_private(Path(file))  # it holds password hashes
     engine = sa.create_engine(url, connect_args={"timeout": BUSY / 1000})
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", _begin)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -80,7 +79,7 @@ def _open(url: str, worker: str) -> None:
 def _prepare(file: Path) -> None:
     """With a write-ahead log readers and the writer do not wait for each other."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    store_engine.make_private(file)
     with contextlib.closing(sqlite3.connect(file, timeout=30)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -120,6 +122,21 @@ def test_a_new_file_is_its_owner_s_alone(tmp_path: Path) -> None:
 
 
 # -- runs ------------------------------------------------------------------------------------------------------
+
+
+LEAVES = "import sys, sqlite3; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT count(*) FROM runs').fetchone(); c.close()"
+
+
+def test_a_second_store_of_one_process_leaves_its_locks_alone(tmp_path: Path) -> None:
+    """As the worker is that a command lends itself. Another process that came and went took the log away, and what was written was lost."""
+    file = tmp_path / "xdr.sqlite"
+    log = tmp_path / "xdr.sqlite-wal"
+    with contextlib.closing(Store.open(f"sqlite:///{file}")) as first:
+        accounts.add(first, "otto", Role.operator)
+        before = log.stat().st_ino
+        with contextlib.closing(Store.open(f"sqlite:///{file}")):
+            subprocess.run([sys.executable, "-c", LEAVES, str(file)], check=True)
+        assert log.stat().st_ino == before
 
 
 def test_a_run_from_its_request_to_its_end(store: Store) -> None:
