@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 from . import address, migration, runs, workers
-from .engine import Store
+from .engine import Store, make_private
 from .tables import sessions
 
 RESTORED = "it had not ended when the backup was made that the store was restored from; the sites' records say how far it came"
@@ -56,8 +56,7 @@ def restore(url: str, file: Path, *, force: bool = False) -> tuple[str, list[str
     _refuse_existing(target, force)
     _refuse_working(url, target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        os.close(os.open(target, os.O_RDWR | os.O_CREAT, 0o600))
+    make_private(target)
     with _opened(file) as there, _opened(target) as here:
         there.backup(here)
     for suffix in ("", "-wal", "-shm"):  # the queue knows runs of the former store; the worker makes it anew from the rows
