@@ -91,7 +91,7 @@ class Trace:
 
     def _forget(self) -> None:
         self._begin: Moment | None = None  # of the outage
-        self._ordered: Moment | None = None  # when the newest task began
+        self._task_began: Moment | None = None
         self._asked: Moment | None = None  # when a failover began
         self._switched: Moment | None = None  # when the traffic was
         self._found: Moment | None = None  # when the traffic was seen where it should be
@@ -118,9 +118,9 @@ class Trace:
             self._asked = self._moment(event)
 
     def _task(self, event: Event) -> None:
-        self._ordered = self._moment(event)
+        self._task_began = self._moment(event)
         if event["step"] == "stop_services":
-            self._begin = self._begin or self._ordered
+            self._begin = self._begin or self._task_began
 
     def _result(self, event: Event, now: Moment, items: list[dict[str, Any]]) -> None:
         match str(event["module"]).rpartition(".")[2]:
@@ -146,7 +146,7 @@ class Trace:
         """
         if not self._stopped and not self._inexact:
             if now.late:
-                self._begin, self._inexact = self._ordered, ANSWERED_LATE
+                self._begin, self._inexact = self._task_began, ANSWERED_LATE
             else:
                 took = _took(items)
                 self._begin = Moment(now.at - took, now.boot, now.up - took)
@@ -184,7 +184,7 @@ class Trace:
 
     def _heard(self, now: Moment, took: float) -> Moment:
         """``took``: seconds of work on the host. A playbook may be frozen while it waits for the answer, too."""
-        return replace(now, late=self._ordered is not None and now.since(self._ordered) - took > SENT)
+        return replace(now, late=self._task_began is not None and now.since(self._task_began) - took > SENT)
 
     def _moment(self, event: Event) -> Moment:
         late = _late(event)
