@@ -12,9 +12,10 @@ from pathlib import Path
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
 COPY = "libfaketime.so"
-# Version 0.9.10 breaks this call for whoever leaves the monotonic clock alone (its issue 426), and Python's sleep makes it: the copy
-# does not export it, so that it stays the C library's. The first place of the name is the one among the exported symbols.
-BROKEN, HIDDEN = b"\0clock_nanosleep\0", b"\0xlock_nanosleep\0"
+# What version 0.9.10 does wrong stays the C library's: the copy does not export it. Python's sleep makes the first call, which breaks for
+# whoever leaves the monotonic clock alone (its issue 426); the others take a lock of its own, which a fork of a process with threads
+# leaves taken in the child for ever (its issue 419 has the lock): ansible-playbook stood still at one fork of some ten thousand.
+HIDDEN = (b"clock_nanosleep", b"pthread_cond_init", b"pthread_cond_destroy", b"pthread_cond_timedwait")
 CACHED = 1  # seconds for which a process takes its clock to be as wrong as before: without, each look at a clock opened three files
 LIBRARIES = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")
 
@@ -46,8 +47,10 @@ class Clocks:
     def make(self) -> None:
         """Raises XdrError where libfaketime is not installed."""
         content = Path(library()).read_bytes()
+        for name in HIDDEN:  # the first place of a name is the one among the exported symbols
+            content = content.replace(b"\0%b\0" % name, b"\0x%b\0" % name[1:], 1)
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / COPY).write_bytes(content.replace(BROKEN, HIDDEN, 1))
+        (self._folder / COPY).write_bytes(content)
         self._folder.chmod(0o755)
         (self._folder / COPY).chmod(0o644)
 
