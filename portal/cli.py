@@ -269,9 +269,11 @@ def restore(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: F
     from .store import backup as backups
     from .store.engine import url_of
 
-    version, ended = backups.restore(url_of(var_folder(inventory)), file, force=force)
-    typer.echo(f"the store, version {version}, is restored from {file}")
-    for run_id in ended:
+    restored = backups.restore(url_of(var_folder(inventory)), file, force=force)
+    typer.echo(f"the store, version {restored.version}, is restored from {file}")
+    if restored.kept:
+        typer.echo(f"the store that it replaces was damaged; it is kept in {restored.kept}")
+    for run_id in restored.ended:
         typer.echo(f"run {run_id} had not ended when the backup was made; xdr status says how far it came")
 
 

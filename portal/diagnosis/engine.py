@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from . import clock, health, keys, lag, link, ownership, room, service, sync, tracker, versions
+from . import clock, health, keys, lag, link, ownership, room, service, store, sync, tracker, versions
 from .finding import UNKNOWN, Facts, Finding, worst_first
 
 Check = Callable[[Facts], Iterator[Finding]]
 CHECKS: dict[str, Check] = {
-    module.CHECK: module.findings for module in (ownership, link, lag, sync, health, room, tracker, clock, versions, keys, service)
+    module.CHECK: module.findings for module in (ownership, link, lag, sync, health, room, tracker, clock, versions, keys, service, store)
 }
 
 

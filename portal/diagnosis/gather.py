@@ -9,7 +9,7 @@
 "plans": {name: {"name", "hash", "state", "source": primary|dr|None, "rpo", "interval", "bandwidth_limit", "lag": {"bytes", "age"},
     "before": [[at, bytes, age]], "cycle": {"active", "active_since", "usual_s", "last_ok", "failed": [{"at", "error"}]}, "view",
     "active", "instances", "error", "seen_at", "seen_error"}},
-"controller": {"agent", "workers", "certificates", "run_failed"}}``. Times are Unix seconds.
+"controller": {"agent", "workers", "certificates", "run_failed", "store": {"where", "looked", "wrong"}}}``. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def gathered(store: Store, environment: Environment, inventory: Path, run: Run, 
             "workers": [f"{worker.id} on {worker.host}" for worker in workers.alive(store) if worker.serves],
             "certificates": on_controller(store, inventory),
             "run_failed": str(document.get("error") or ""),
+            "store": {"where": store.where, "looked": not store.shared, "wrong": store.damage()},
         },
     }
 

@@ -8,24 +8,36 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from . import address, migration, runs, workers
+from . import address, damage, migration, runs, workers
 from .engine import Store, make_private
 from .tables import sessions
 
 RESTORED = "it had not ended when the backup was made that the store was restored from; the sites' records say how far it came"
 
 
+@dataclass(frozen=True)
+class Restored:
+    """``ended``: the runs that had not ended when the backup was made, which end here; ``kept``: where a damaged store is now."""
+
+    version: str
+    ended: list[str]
+    kept: Path | None
+
+
 def backup(url: str, file: Path, *, force: bool = False) -> str:
-    """Write the store as it is at one moment to a file of its owner's alone; the store's version. Raises XdrError: usage."""
+    """Write the store as it is at one moment to a file of its owner's alone; the store's version. Raises XdrError: usage, store_damaged."""
     source = _file_of(url)
     if not source.exists():
         raise XdrError("there is no store yet", where=str(source), todo="Nothing needs a backup", code="usage")
     _refuse_existing(file, force)
+    if words := damage.look(source):
+        raise damage.told(str(source), words)
     draft = file.with_name(f".{file.name}.part")
     draft.unlink(missing_ok=True)
     try:
@@ -44,10 +56,10 @@ def backup(url: str, file: Path, *, force: bool = False) -> str:
     return found
 
 
-def restore(url: str, file: Path, *, force: bool = False) -> tuple[str, list[str]]:
-    """Put a backup in the store's place; its version, and the runs that had not ended then, which end here.
+def restore(url: str, file: Path, *, force: bool = False) -> Restored:
+    """Put a backup in the store's place; a damaged store is kept beside it. Everybody has to log in again.
 
-    Everybody has to log in again. Raises XdrError: usage, store_newer, and where a worker is at work on the store.
+    Raises XdrError: usage, store_newer, and where a worker is at work on the store.
     """
     target = _file_of(url)
     if not file.is_file():
@@ -55,13 +67,14 @@ def restore(url: str, file: Path, *, force: bool = False) -> tuple[str, list[str
     found = _checked(file)
     _refuse_existing(target, force)
     _refuse_working(url, target)
+    kept = damage.put_aside(target) if target.exists() and damage.look(target) else None
     target.parent.mkdir(parents=True, exist_ok=True)
     make_private(target)
     with _opened(file) as there, _opened(target) as here:
         there.backup(here)
     for suffix in ("", "-wal", "-shm"):  # the queue knows runs of the former store; the worker makes it anew from the rows
         target.with_name(f"dbos.sqlite{suffix}").unlink(missing_ok=True)
-    return found, _settle(url)
+    return Restored(found, _settle(url), kept)
 
 
 def _settle(url: str) -> list[str]:
@@ -96,11 +109,13 @@ def _refuse_existing(file: Path, force: bool) -> None:
 def _refuse_working(url: str, target: Path) -> None:
     if not target.exists():
         return
-    store = Store(url)
-    try:
-        working = workers.alive(store) if migration.version(store) == migration.head() else []
-    finally:
-        store.close()
+    with contextlib.closing(Store(url)) as store:
+        try:
+            working = workers.alive(store) if migration.version(store) == migration.head() else []
+        except XdrError as error:
+            if error.code != damage.CODE:
+                raise
+            return  # nobody can work on what cannot be read
     if working:
         raise XdrError(f"worker {working[0].id} is at work on the store", where=str(target), todo="End worker and portal first")
 

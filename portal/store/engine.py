@@ -13,9 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
-from . import address
+from . import address, damage
 
 PASSING = (OSError, sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 BUSY = 20_000  # milliseconds that a SQLite transaction waits for another one's end
@@ -43,7 +43,7 @@ class Store:
     def open(cls, url: str) -> Store:
         """The store, made or migrated where that is safe (a new one), else refused.
 
-        Raises XdrError: database (it does not answer), store_newer, store_older (with the command that upgrades it).
+        Raises XdrError: database (it does not answer), store_damaged, store_newer, store_older (with the command that upgrades it).
         """
         from . import migration
 
@@ -54,6 +54,16 @@ class Store:
             store.close()
             raise
         return store
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return address.shown(self.url)
+
+    def damage(self) -> str:
+        """What is wrong with the file of a SQLite store; empty where nothing is, and of PostgreSQL, which looks after its own."""
+        file = self.engine.url.database
+        return damage.look(Path(file)) if file and not self.shared else ""
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -72,7 +82,7 @@ class Store:
         except sa.exc.DBAPIError as error:
             raise XdrError(
                 f"the database does not answer: {address.reason(self.url, error)}",
-                where=address.shown(self.url),
+                where=self.where,
                 todo=f"See that it runs and is reached from here, and that {address.VARIABLE} is right"
                 if self.shared
                 else "See that the file is there and that this account may write to it",
@@ -132,6 +142,7 @@ def _engine(url: str) -> Engine:
         make_private(Path(file))  # it holds password hashes
     engine = sa.create_engine(url, connect_args={"timeout": BUSY / 1000})
     sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "handle_error", _tell_damage)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
@@ -140,6 +151,12 @@ def _prepare(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN would come too late for IMMEDIATE
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY}"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _tell_damage(context: ExceptionContext) -> None:
+    if damage.by(context.original_exception):
+        where = address.shown(str(context.engine.url)) if context.engine else ""
+        raise damage.told(where, str(context.original_exception)) from context.original_exception
 
 
 def _begin(connection: Connection) -> None:

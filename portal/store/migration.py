@@ -56,10 +56,10 @@ def ready(store: Store) -> None:
     if found is None:
         upgrade(store)
     elif found != head():
-        known(found, _shown(store))
+        known(found, store.where)
         raise XdrError(
             f"the store has version {found}, this program needs {head()}",
-            where=_shown(store),
+            where=store.where,
             todo="End worker and portal, make a copy of the store, then run: xdr db upgrade",
             code="store_older",
         )
@@ -78,13 +78,13 @@ def upgrade(store: Store) -> tuple[str | None, str]:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ALONE)))
             before = _version(connection)
             if before is not None:
-                known(before, _shown(store))
+                known(before, store.where)
             if before != head():
                 command.upgrade(_config(connection), "head")
     except sa.exc.ProgrammingError as error:
         raise XdrError(
             f"the store's tables cannot be made: {address.reason(store.url, error)}",
-            where=_shown(store),
+            where=store.where,
             todo="Make the account the owner of the database: ALTER DATABASE … OWNER TO …",
             code="database",
         ) from error
@@ -103,7 +103,3 @@ def known(found: str, where: str) -> None:
             todo="Run the newer program; this one changes nothing in it",
             code="store_newer",
         )
-
-
-def _shown(store: Store) -> str:
-    return address.shown(store.url)

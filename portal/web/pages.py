@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from .. import preview, units
-from ..store import Store, runs, workers
+from ..store import Store, damage, runs, workers
 from ..store.accounts import Role
 from . import signs
 from .desk import desk
@@ -122,6 +123,10 @@ def _rendered(template: str, status: int, headers: dict[str, str] | None = None,
     return HTMLResponse(_templates().get_template(template).render(now=time.time(), zone=zone, **values), status, headers)
 
 
+_STORE = {  # by the error's code; who is not logged in learns neither where it is nor what it said
+    "database": ("The store does not answer", "The page comes back with it. Why is in the portal's own log. No run is touched by it."),
+    damage.CODE: ("The store is damaged", f"{damage.TODO}. Which file it is tells the portal's own log."),
+}
 _TITLES = {400: "That request was not understood", 403: "Not allowed", 404: "There is no such page", 500: "The portal broke"}
 
 
@@ -132,6 +137,9 @@ def serving(store: Store) -> bool:
 
 async def error(request: Request, failure: Exception) -> Response:
     """A refused or failed request in the style of the other pages."""
+    if isinstance(failure, XdrError) and failure.code in _STORE:
+        title, told = _STORE[failure.code]
+        return bare(request, "error.html", 503, HEADERS, title=title, told=told)
     status = int(getattr(failure, "status_code", 500))
     told = str(getattr(failure, "detail", "")) if status != 500 else "What happened is in the portal's own log. No run is touched by it."
     title = _TITLES.get(status, "That did not work")

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from httpx2 import Response
 from starlette.routing import Route
 
 from portal.achieved import Achieved
-from portal.store import accounts, audit, lags, observations, runs, tables
+from portal.store import accounts, audit, damage, lags, observations, runs, tables
 from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.units import seconds, since
@@ -699,16 +700,26 @@ def test_headers(portal: Portal, path: str) -> None:
     assert answer.headers["Cache-Control"] == ("no-cache" if "static" in path else "no-store")
 
 
-def test_what_breaks_is_told_in_the_portals_style(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "title"),
+    [
+        (RuntimeError("secret detail"), 500, "The portal broke"),
+        (XdrError("it is away: secret detail", where="secret detail", code="database"), 503, "The store does not answer"),
+        (damage.told("secret detail", "secret detail"), 503, "The store is damaged"),
+    ],
+)
+def test_what_breaks_is_told_in_the_portals_style(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, title: str
+) -> None:
     def broken(*_: object) -> None:
-        raise RuntimeError("secret detail")
+        raise error
 
     monkeypatch.setattr("portal.web.all_plans.PlanFacts", broken)
     client = portal.client()
     client._transport.raise_server_exceptions = False  # type: ignore[attr-defined]
     answer = client.get("/")
-    assert answer.status_code == 500
-    assert "The portal broke" in answer.text
+    assert answer.status_code == status
+    assert title in answer.text
     assert "secret detail" not in answer.text
     assert answer.headers["Content-Security-Policy"] == POLICY
 

@@ -27,9 +27,13 @@ def healthy() -> Facts:
                 _link("edge1", "fra-hv1"),
             ],
             "plans": {"webshop": _plan()},
-            "controller": {"agent": "1+a", "workers": ["w1 on here"], "certificates": [], "run_failed": ""},
+            "controller": {"agent": "1+a", "workers": ["w1 on here"], "certificates": [], "run_failed": "", "store": _store()},
         }
     )
+
+
+def _store() -> Facts:
+    return {"where": "sqlite:///var/xdr.sqlite", "looked": True, "wrong": ""}
 
 
 def _host(role: str) -> Facts:

@@ -7,14 +7,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from portal.store import Store, accounts, migration, runs, workers
+from portal.store import Store, accounts, damage, migration, runs, workers
 from portal.store.accounts import Role
-from portal.store.backup import backup, restore
+from portal.store.backup import Restored, backup, restore
 from portal.store.runs import Run
 from portal.store.workers import Worker
 
@@ -37,7 +38,7 @@ def test_there_and_back(url: str, tmp_path: Path) -> None:
         runs.request(store, Run("r2", "other", "failback", requested_by="ann"))
     assert (tmp_path / "copy").stat().st_mode & 0o077 == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "var"]
-    assert restore(url, tmp_path / "copy", force=True) == (migration.head(), ["r1"])
+    assert restore(url, tmp_path / "copy", force=True) == Restored(migration.head(), ["r1"], None)
     with contextlib.closing(Store.open(url)) as store:
         assert [user.name for user in accounts.all_users(store)] == ["ann"]
         assert (runs.get(store, "r1").code, runs.unended(store)) == ("abandoned", [])
@@ -110,3 +111,46 @@ def test_other_databases_have_their_own_tools(tmp_path: Path) -> None:
 def test_there_is_nothing_to_back_up(url: str, tmp_path: Path) -> None:
     with pytest.raises(XdrError, match="no store yet"):
         backup(url, tmp_path / "copy")
+
+
+def harm(url: str) -> Path:
+    """Overwrite all pages but the first two, as when two processes write without each other's locks."""
+    file = Path(url.removeprefix("sqlite:///"))
+    content = file.read_bytes()
+    file.write_bytes(content[:8192] + b"\7" * (len(content) - 8192))
+    return file
+
+
+def no_database(url: str) -> Path:
+    file = Path(url.removeprefix("sqlite:///"))
+    file.write_bytes(b"not what it was " * 512)
+    return file
+
+
+@pytest.mark.parametrize("spoil", [harm, no_database])
+def test_a_damaged_store_is_told_and_gives_way_to_a_backup(url: str, tmp_path: Path, spoil: Callable[[str], Path]) -> None:
+    filled(url).close()
+    backup(url, tmp_path / "copy")
+    file = spoil(url)
+    spoilt = file.read_bytes()
+    with (
+        pytest.raises(XdrError, match=r"the store is damaged .*xdr restore FILE --force") as told,
+        contextlib.closing(Store.open(url)) as store,
+    ):
+        runs.get(store, "r1")
+    assert (told.value.code, told.value.where) == (damage.CODE, url)
+    with pytest.raises(XdrError, match="the store is damaged"):
+        backup(url, tmp_path / "another")
+    assert not (tmp_path / "another").exists()
+    with pytest.raises(XdrError, match="--force"):
+        restore(url, tmp_path / "copy")
+    kept = restore(url, tmp_path / "copy", force=True).kept
+    assert kept
+    assert (kept.parent, kept.read_bytes()) == (file.parent, spoilt)
+    with contextlib.closing(Store.open(url)) as store:
+        assert (runs.get(store, "r1").ended, store.damage()) == (True, "")
+
+
+def test_a_sound_store_is_told_so_while_somebody_writes(url: str) -> None:
+    with contextlib.closing(filled(url)) as store, store.writing():
+        assert store.damage() == ""

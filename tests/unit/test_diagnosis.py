@@ -184,6 +184,7 @@ TABLE: list[tuple[str, Spoil, str, str, str]] = [
     ("a host that told nothing", setting(f"{FRA}/checks", []), "host health", "unknown", "How fra-hv1 is"),
     ("no worker", setting("controller/workers", []), "worker", "wrong", "No worker runs"),
     ("an old look", setting(f"{PLAN}/seen_at", NOW - 900), "worker", "warn", "15 min old"),
+    ("a damaged store", setting("controller/store/wrong", "row 3 missing"), "store", "wrong", "store is damaged"),
     ("a diagnosis that failed", setting("controller/run_failed", "no such group"), "worker", "warn", "did not come to its end"),
 ]
 
