@@ -69,6 +69,10 @@ class Browser:
         if status != 303 or COOKIE not in self._cookies:
             raise XdrError(f"the portal let nobody in ({status})", where="the bench", todo="Try it again")
 
+    def first(self) -> float:
+        """Milliseconds until the page of all plans was there: a portal that has just begun reads them meanwhile."""
+        return self._timed(Page("/", "/"))[0]
+
     @property
     def session(self) -> str:
         return self._cookies[COOKIE]

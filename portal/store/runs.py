@@ -66,7 +66,7 @@ class Run:
 
     @property
     def cycle(self) -> bool:
-        """A replication cycle of the schedule: it gives way to any other run."""
+        """A replication cycle of the schedule: it gives way to any other exclusive run."""
         return self.origin == SCHEDULE and self.action == "replicate"
 
 

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def serve(
     with contextlib.closing(store), _listening(host, port) as listener, _ends_well():
         certificates.tell(store, certificate)
         app = create_app(store, inventory)
-        _warm(app.state.desk)
         gc.set_threshold(*COLLECT)
+        threading.Thread(target=_warm, args=(app.state.desk,), name="warm", daemon=True).start()
         scheme = "https" if certificate else "http"
         say(f"The portal is at {scheme}://{_shown(host)}:{listener.getsockname()[1]}/")
         if host not in _LOCAL and not certificate and not proxy:
@@ -66,11 +67,15 @@ def serve(
 
 
 def _warm(desk: Desk) -> None:
-    """What takes long the first time, before the first page is asked for: templates, help, plans, what was seen, runs at work."""
-    pages.compile_all()
-    schema_help.reference()
-    desk.inventory.read()
-    all_plans.all_facts(desk, Role.viewer)
+    """What takes long the first time, while the first requests come in: plans, templates, help, what was seen, runs at work.
+
+    A page that needs what is not there yet waits for it, and tells what stands against it; here nobody would hear.
+    """
+    with contextlib.suppress(Exception):
+        desk.inventory.read()
+        pages.compile_all()
+        schema_help.reference()
+        all_plans.all_facts(desk, Role.viewer)
 
 
 def _config(app: Any, certificate: Path | None, key: Path | None, proxy: str) -> uvicorn.Config:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -36,6 +38,21 @@ def test_it_ends_while_streams_are_open(tmp_path: Path) -> None:
             answer = urllib.request.urlopen(wanted, timeout=5)  # noqa: S310
             assert answer.status == 200
             answer.close() if "seen" in path else None  # the other one stays open
+
+
+def test_it_answers_before_it_has_read_the_plans(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory"
+    shutil.copytree(INVENTORY, inventory)
+    slow = inventory / "plans" / "zz.yml"
+    os.mkfifo(slow)  # nobody has read the plans before somebody has written this one
+    cookie = {"Cookie": f"xdr_session={Portal(tmp_path).session(Role.viewer)}"}
+    with served(inventory, tmp_path) as address:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=30) as answer:  # noqa: S310
+            assert answer.status == 200
+        slow.write_text("not: a plan\n", encoding="utf-8")  # it waits for who reads
+        slow.unlink()
+        with urllib.request.urlopen(urllib.request.Request(f"{address}/", headers=cookie), timeout=30) as answer:  # noqa: S310
+            assert 'href="/plans/webshop"' in answer.read().decode()
 
 
 def test_a_taken_port_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ try:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, NodeEvent, ScalarEvent
+    from ruamel.yaml.parser import RoundTripParser
 except ImportError as error:  # sanity tests import this file without it
     MISSING: ImportError | None = error
 else:
@@ -115,8 +116,7 @@ def parse(text: str, file: str) -> Source:
         raise XdrError("the Python package ruamel.yaml is not installed", where="controller", todo="Install it: pip install ruamel.yaml")
     text = text.removeprefix("\ufeff")
     try:
-        _check_limits(text, file)
-        data = YAML(typ="rt", pure=True).load(text)
+        data = _reader(file).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _wrong(file, _syntax(error), mark.line + 1, mark.column + 1) if mark else _wrong(file, _syntax(error)) from error
@@ -215,25 +215,35 @@ def _scalar(value: Any) -> Any:
     return value if value is None else str(value)
 
 
-def _check_limits(text: str, file: str) -> None:
-    """Refuse what could grow without end, before anything is built from it."""
-    depth = aliases = 0
-    for event in _events(text):
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
-        if isinstance(event, AliasEvent):
-            aliases += 1
-            if aliases > MAX_ALIASES:
-                raise _wrong(file, f"has more than {MAX_ALIASES} aliases (*name)", line, column)
-        elif isinstance(event, CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _wrong(file, f"is nested deeper than {MAX_DEPTH} levels", line, column)
-        elif isinstance(event, CollectionEndEvent):
-            depth -= 1
-        if isinstance(event, ScalarEvent) and event.value == "<<" and not event.style:
-            raise _wrong(file, "merge keys (<<) are not accepted; write the fields out, or use an alias for a whole value", line, column)
-        if isinstance(event, NodeEvent) and getattr(event, "tag", None):
-            raise _wrong(file, f"tags are not accepted, found {getattr(event, 'tag', None)}", line, column)
+def _reader(file: str) -> Any:
+    """It refuses what could grow without end as it comes, before anything is built from it."""
+
+    class Limited(RoundTripParser):
+        depth = aliases = 0
+
+        def get_event(self) -> Any:
+            event = super().get_event()
+            self.depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            self.aliases += isinstance(event, AliasEvent)
+            if text := _beyond(event, self.depth, self.aliases):
+                raise _wrong(file, text, event.start_mark.line + 1, event.start_mark.column + 1)
+            return event
+
+    reader = YAML(typ="rt", pure=True)
+    reader.Parser = Limited
+    return reader
+
+
+def _beyond(event: Any, depth: int, aliases: int) -> str:
+    if aliases > MAX_ALIASES:
+        return f"has more than {MAX_ALIASES} aliases (*name)"
+    if depth > MAX_DEPTH:
+        return f"is nested deeper than {MAX_DEPTH} levels"
+    if isinstance(event, ScalarEvent) and event.value == "<<" and not event.style:
+        return "merge keys (<<) are not accepted; write the fields out, or use an alias for a whole value"
+    if isinstance(event, NodeEvent) and getattr(event, "tag", None):
+        return f"tags are not accepted, found {getattr(event, 'tag', None)}"
+    return ""
 
 
 def _events(text: str) -> Iterator[Any]:
