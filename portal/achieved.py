@@ -24,6 +24,7 @@ UP = ("ok", "rolled_back")  # outcomes in a record with which the services are u
 BY_REQUEST = "counted from the failover's begin; the primary site was lost before"
 BY_RECORDS = "its begin is what the sites' records say; another controller's run stopped the services"
 CUT_OFF = "the run that began it was cut off as it stopped the first service"
+UNANSWERED = "counted from the order to stop the first service, whose answer was lost"
 ANSWERED_LATE = "counted from the order to stop the first service, whose answer came late"
 HEARD_LATE = "its end is when the last answer was heard, which came late"
 SWITCHED = "the traffic had been switched by a run that was cut off"
@@ -97,6 +98,7 @@ class Trace:
         self._found: Moment | None = None  # when the traffic was seen where it should be
         self._well: Moment | None = None  # the newest good health check, or start
         self._stopped = False  # a host told that it had stopped something
+        self._started = False  # a host told that it had started something
         self._data: float | None = None
         self._inexact = ""
 
@@ -130,6 +132,7 @@ class Trace:
                 self._went(now, items)
             case "xdr_instances" | "xdr_health":
                 self._well = now
+                self._started |= any(item.get("changed") for item in items)
             case "xdr_traffic" if event["status"] == "changed" and any(item.get("before") != item.get("after") for item in items):
                 self._switched = now
             case "xdr_traffic":
@@ -167,12 +170,17 @@ class Trace:
         outcome = (record.get("run") or {}).get("outcome")
         end = self._end(outcome) if outcome in UP else None
         begin = self._begin or (self._asked if self._data is not None else None)
-        if begin and end:
-            inexact = self._inexact or BY_REQUEST * (self._begin is None) or HEARD_LATE * end.late
+        if begin and end and not self._untouched:
+            inexact = self._inexact or UNANSWERED * (begin is self._begin and not self._stopped) or BY_REQUEST * (self._begin is None) or HEARD_LATE * end.late
             left = max(0.0, begin.at - self._data) if self._data is not None else 0.0
             self.achieved = Achieved(round(end.since(begin), 3), begin.at, end.at, inexact, self._data, round(left, 3))
         if outcome in UP:
             self._forget()
+
+    @property
+    def _untouched(self) -> bool:
+        """The order to stop the first service got lost, and on the way back none had to be started: nothing was ever down."""
+        return self._begin is not None and not (self._stopped or self._started or self._inexact)
 
     def _end(self, outcome: str) -> Moment | None:
         """Clients are served when the traffic is switched; when it already leads there, as soon as the services are well."""

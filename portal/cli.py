@@ -252,24 +252,32 @@ def db_upgrade(inventory: Inventory = DEFAULT_INVENTORY) -> None:
 
 
 @app.command()
-def backup(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: Force = False) -> None:
+def backup(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: Force = False, as_json: Json = False) -> None:
     """Write the store to a file, while worker and portal may run. It holds password hashes: keep it as such."""
-    from . import var_folder
+    from . import render, var_folder
     from .store import backup as backups
     from .store.engine import url_of
 
     version = backups.backup(url_of(var_folder(inventory)), file, force=force)
-    typer.echo(f"the store, version {version}, is in {file}")
+    if as_json:
+        render.show_json({"file": str(file), "version": version})
+    else:
+        typer.echo(f"the store, version {version}, is in {file}")
 
 
 @app.command()
-def restore(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: Force = False) -> None:
+def restore(file: BackupFile, inventory: Inventory = DEFAULT_INVENTORY, force: Force = False, as_json: Json = False) -> None:
     """Put a backup in the store's place; end worker and portal first. What runs then is ended in the store, and everybody logs in again."""
-    from . import var_folder
+    from dataclasses import asdict
+
+    from . import render, var_folder
     from .store import backup as backups
     from .store.engine import url_of
 
     restored = backups.restore(url_of(var_folder(inventory)), file, force=force)
+    if as_json:
+        render.show_json({**asdict(restored), "file": str(file), "kept": str(restored.kept or "")})
+        return
     typer.echo(f"the store, version {restored.version}, is restored from {file}")
     if restored.kept:
         typer.echo(f"the store that it replaces was damaged; it is kept in {restored.kept}")

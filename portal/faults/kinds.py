@@ -6,18 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..lab.lab import SITE_HOSTS
 from .ground import PLAN
 from .network import CONTROLLER
 from .places import BEFORE_C1, Place, everywhere
-from .scene import HANGS, REFUSES, Scene
+from .scene import FLAPS, HANGS, REFUSES, Scene
 
 Strike = Callable[[Scene, Place], None]
 
 ANYWHERE = everywhere()
 EARLY = everywhere(BEFORE_C1)
 UNTIL_END = None  # the fault lasts until the run has ended by itself
+LATE = 3.0  # seconds; less than a stop may take
 AWHILE = 6.0  # seconds; longer than it takes ssh to notice a dead link
 MINUTE = 60.0
 HOUR = 3600
@@ -30,6 +32,7 @@ FRA, AMS, EDGE = SITE_HOSTS["primary"], SITE_HOSTS["dr"], SITE_HOSTS["witness"]
 @dataclass(frozen=True)
 class Kind:
     """``lasts``: seconds, at most to the end of the run; None: to its end. ``asks``: what the operator does with an open failback.
+    ``before``: done ahead of the run.
     ``early``: it strikes before the run begins, and its places only say which step it is about. ``booted``: a host boots, its
     services may come up by priority without health checks."""
 
@@ -38,6 +41,7 @@ class Kind:
     places: tuple[Place, ...] = ANYWHERE
     lasts: float | None = 0.0
     asks: str = "failback"
+    before: Strike | None = None
     early: bool = False
     booted: bool = False
     hits: bool = False  # it is no fault where it finds no process to hit
@@ -77,10 +81,27 @@ def _replace_controller(scene: Scene, _: Place) -> None:
     """The frozen one wakes when another controller has taken the plan over and has rolled back, or has been refused that."""
     scene.freeze(scene.controller())
     other = scene.ground.var / "other"
-    told = scene.ground.xdr("adopt", PLAN, var=other)
+    _adopt(scene, other)
+    scene.documents.append(scene.ground.xdr("run", "rollback", PLAN, var=other))
+
+
+def _adopt(scene: Scene, var: Path) -> None:
+    told = scene.ground.xdr("adopt", PLAN, var=var)
     if told["exit_code"] or (told["run"] and not told["adopted"]):
         scene.notes.append(f"another controller did not learn of the run: {told.get('error')}")
-    scene.documents.append(scene.ground.xdr("run", "rollback", PLAN, var=other))
+
+
+def _back_up(scene: Scene, _: Place) -> None:
+    scene.backup = scene.ground.var / "backup.sqlite"
+    scene.must("backup", str(scene.backup), "--force")
+
+
+def _restore_controller(scene: Scene, _: Place) -> None:
+    """It is lost for good. A new one begins from its last backup, which knows nothing of this run, and asks the sites."""
+    scene.kill(scene.controller())
+    scene.var = scene.ground.var / "other"
+    scene.must("restore", str(scene.backup))
+    _adopt(scene, scene.var)
 
 
 def _kill_module(scene: Scene, place: Place) -> None:
@@ -112,6 +133,14 @@ def _freeze_receiver(scene: Scene, _: Place) -> None:
 
 def _kill_sshd(scene: Scene, place: Place) -> None:
     scene.kill(scene.sessions(place.site))
+
+
+def _freeze_sshd(scene: Scene, place: Place) -> None:
+    scene.freeze(scene.sessions(place.site))
+
+
+def _lose_request(scene: Scene, place: Place) -> None:
+    scene.ground.network.cut_way(CONTROLLER, SITE_HOSTS[place.site])
 
 
 def _lose_reply(scene: Scene, place: Place) -> None:
@@ -164,6 +193,10 @@ def _start_fails(scene: Scene, _: Place) -> None:
     scene.impostor("primary", "shop-api", REFUSES)
 
 
+def _flapping(scene: Scene, _: Place) -> None:
+    scene.impostor("primary", "shop-api", FLAPS)
+
+
 def _never_healthy(scene: Scene, _: Place) -> None:
     scene.impostor("primary", "shop-api", HANGS)
 
@@ -185,6 +218,14 @@ def _click_twice(scene: Scene, _: Place) -> None:
     code = scene.ground.xdr("run", "failback", PLAN)["exit_code"]
     if code != 11 and not scene.over:
         scene.notes.append(f"a second failback beside the first ended with {code}, not with 11 (another run is active)")
+
+
+def _press_twice(scene: Scene, _: Place) -> None:
+    scene.press("failback")
+
+
+def _press_rollback(scene: Scene, _: Place) -> None:
+    scene.press("rollback")
 
 
 def _message(message: str) -> Strike:
@@ -214,6 +255,8 @@ def _at(*steps: str, mark: str = "intent") -> tuple[Place, ...]:
 _FINAL_SYNC = everywhere(("final_sync",))
 _TO_C1 = (*EARLY, *_at("offer", "accept"))
 _LONG = ("stop_services", "final_sync", "offer", "accept", "start_instances")
+_ASKS_WITNESS = ("release", "offer", "accept", "decide", "start_instances", "switch_traffic")
+_PRESSED = ("stop_services", "final_sync", "offer", "accept", "start_instances")
 _CUTS = ("stop_services", "release", "final_sync", "verify", "offer", "accept", "start_instances", "switch_traffic")
 
 KINDS = {
@@ -259,6 +302,23 @@ KINDS = {
         Kind("start-fails", _start_fails, _at("start_instances"), lasts=UNTIL_END, early=True),
         Kind("never-healthy", _never_healthy, _at("health_checks"), lasts=UNTIL_END, early=True),
         Kind("balancer-socket-gone", _lose_socket, _at("stop_services", "accept", "start_instances", "switch_traffic"), lasts=UNTIL_END),
+        Kind("freeze-receiver-minute", _freeze_receiver, _FINAL_SYNC, lasts=MINUTE, hits=True),
+        Kind("freeze-sshd-minute", _freeze_sshd, _at(*_LONG), lasts=MINUTE, hits=True),
+        Kind("request-lost", _lose_request, everywhere(marks=("intent",)), lasts=UNTIL_END),
+        Kind("cut-controller-witness", _cut(CONTROLLER, EDGE), _at(*_ASKS_WITNESS), lasts=UNTIL_END),
+        Kind("cut-primary-witness", _cut(FRA, EDGE), _at(*_ASKS_WITNESS), lasts=UNTIL_END, outside=True),
+        Kind("cut-dr-witness", _cut(AMS, EDGE), _at(*_ASKS_WITNESS), lasts=UNTIL_END, outside=True),
+        Kind("stop-ends-late", _stop_hangs, _at("stop_services"), lasts=LATE, hits=True, outside=True),
+        Kind("health-flaps", _flapping, _at("health_checks"), lasts=UNTIL_END, early=True),
+        Kind("restore-controller", _restore_controller, before=_back_up, hits=True),
+        Kind("press-twice", _press_twice, _at("stop_services", "accept"), web=True),
+        Kind(
+            "press-rollback",
+            _press_rollback,
+            _at(*_PRESSED),
+            asks="rollback",
+            web=True,
+        ),
         Kind("reboot-dr", _reboot("dr"), booted=True, outside=True),
         Kind("reboot-primary", _reboot("primary"), booted=True, outside=True),
         Kind("click-twice", _click_twice, _at("stop_services", "verify", "accept", "start_instances")),

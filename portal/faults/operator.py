@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View, derive
@@ -35,15 +36,16 @@ def next_action(state: str, up: Mapping[str, set[str]], asks: str) -> str:
     return "rollback" if state == "ROLLING_BACK" else asks
 
 
-def settle(ground: Ground, asks: str, running: Any) -> tuple[list[dict[str, Any]], View]:
-    """What was done, each with how it ended, and the state at last. A rollback that is refused for where the plan is becomes a failback."""
+def settle(ground: Ground, asks: str, running: Any, var: Path | None = None) -> tuple[list[dict[str, Any]], View]:
+    """What was done, each with how it ended, and the state at last. A rollback that is refused for where the plan is becomes a failback.
+    ``var``: the controller's folder, where it is another than before."""
     done: list[dict[str, Any]] = []
     while True:
         now = view(ground)
         action = next_action(now.state, running(), asks)
         if not action or len(done) == TRIES:
             return done, now
-        answer = ground.xdr("run", action, PLAN)
+        answer = ground.xdr("run", action, PLAN, var=var)
         told = {name: answer.get(name) for name in ("exit_code", "error", "achieved")}
         done.append({"from": str(now.state), "action": action, **told})
         if answer["exit_code"] in (10, 12) and action == asks:

@@ -44,7 +44,7 @@ def play(ground: Ground, scenario: Scenario) -> dict[str, Any]:
             begun = time.monotonic()
             told |= _run(scene, scenario)
             scene.heal()
-            actions, view = operator.settle(ground, scenario.kind.asks, lambda: observer.running(observer.read(ground.observed)))
+            actions, view = operator.settle(ground, scenario.kind.asks, lambda: observer.running(observer.read(ground.observed)), scene.var)
             serves = _acknowledges(log, 2)
             scene.notes += scene.shows(str(view.state)) if isinstance(scene, WebScene) else []
             documents = [scene.document(), *scene.documents, *actions]
@@ -80,6 +80,8 @@ def _acknowledges(log: Path, more: int) -> bool:
 
 def _run(scene: Scene, scenario: Scenario) -> dict[str, Any]:
     kind = scenario.kind
+    if kind.before:
+        kind.before(scene, scenario.place)
     if kind.early:
         kind.strike(scene, scenario.place)
     scene.begin()

@@ -30,6 +30,13 @@ if sys.argv[sys.argv.index("--name") + 1] == {name!r}:
 os.execv(sys.executable, [sys.executable, {real!r}, *sys.argv[1:]])
 """
 REFUSES, HANGS = "sys.exit(1)", "signal.pause()"
+FLAPS = """import importlib.util, itertools
+    found = importlib.util.spec_from_file_location("lab_service", {real!r})
+    service = importlib.util.module_from_spec(found)
+    found.loader.exec_module(service)
+    sick, answer = itertools.cycle((True, True, False)), service.Handler.do_GET
+    service.Handler.do_GET = lambda it: it.reply(503, {{}}) if it.path == "/health" and next(sick) else answer(it)
+    sys.exit(service.main())"""
 
 
 class Scene:
@@ -37,6 +44,8 @@ class Scene:
         self.ground = ground
         self.notes: list[str] = []  # what a fault itself found wrong
         self.documents: list[dict[str, Any]] = []  # of the commands of a fault itself
+        self.var: Path | None = None  # of the controller that goes on, where it is another than the one of before
+        self.backup: Path | None = None  # of the controller's store
         self.hit: list[str] = []  # the processes that were killed or frozen
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: set[Process] = set()
@@ -80,6 +89,12 @@ class Scene:
             return dict(json.loads((self.ground.var / "run.out").read_text(encoding="utf-8")))
         return {}
 
+    def must(self, *words: str) -> None:
+        """A command of the controller that goes on."""
+        told = self.ground.xdr(*words, var=self.var)
+        if told["exit_code"]:
+            self.notes.append(f"xdr {words[0]} failed: {told.get('error')}")
+
     def close(self) -> None:
         """Nothing of the run is left."""
         self.heal()
@@ -96,6 +111,9 @@ class Scene:
     def worker(self) -> set[Process]:
         found = processes.process(self.process.pid)
         return {found} if found else set()
+
+    def press(self, button: str) -> None:
+        """Only of a run that was begun on the page (web.py)."""
 
     @property
     def portal(self) -> set[Process]:
@@ -176,7 +194,7 @@ class Scene:
         self.later(lambda: _put_back(aside, file))
 
     def impostor(self, site: str, resource: str, act: str) -> None:
-        """The program of a resource at a site REFUSES to start, or HANGS without an answer."""
+        """The program of a resource at a site REFUSES to start, HANGS without an answer, or FLAPS: well at every third look."""
         programs = self.ground.site_dir(site) / "bin"
         real = programs.resolve()
         programs.unlink()
@@ -184,7 +202,8 @@ class Scene:
         for other in real.iterdir():
             (programs / other.name).symlink_to(other)
         (programs / "lab_service.py").unlink()
-        text = IMPOSTOR.format(name=resource, act=act, real=str(real / "lab_service.py"))
+        program = str(real / "lab_service.py")
+        text = IMPOSTOR.format(name=resource, act=act.format(real=program), real=program)
         (programs / "lab_service.py").write_text(text, encoding="utf-8")
 
         def put_back() -> None:

@@ -56,6 +56,20 @@ class WebScene(Scene):
             raise RuntimeError(f"the portal began no failback: {answer.get('status')} {_words(str(answer.get('text')))[:500]}")
         self._run = str(answer["path"]).removeprefix("/runs/")
 
+    def press(self, button: str) -> None:
+        """On the plan's page ``failback`` once more, which begins no other run; on the run's page ``rollback``."""
+        page, path = {
+            "failback": (f"/plans/{PLAN}", f"/plans/{PLAN}/failback"),
+            "rollback": (f"/runs/{self._run}", f"/runs/{self._run}/rollback"),
+        }[button]
+        over, answer = self.over, self._browse(page, path)
+        self.hit.append(f"{button} was pressed: {answer.get('status')}")
+        led = str(answer.get("path", ""))
+        if not over and led.startswith("/runs/") and led != f"/runs/{self._run}":
+            self.notes.append(f"the page began a second run beside the first: {led}")
+        if answer.get("status") not in (200, 409):
+            self.notes.append(f"the page did not understand that {button} was pressed: {answer.get('status')}")
+
     def _browse(self, page: str, post: str = "") -> dict[str, Any]:
         asked: dict[str, Any] = {"url": f"http://127.0.0.1:{PORT}", "name": NAME, "password": self._password, "page": page, "post": post}
         asked["fields"] = {"confirm": PLAN}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from portal import achieved
-from portal.achieved import ANSWERED_LATE, BY_RECORDS, BY_REQUEST, CUT_OFF, HEARD_LATE, SWITCHED, Achieved, Trace, told
+from portal.achieved import ANSWERED_LATE, BY_RECORDS, BY_REQUEST, CUT_OFF, HEARD_LATE, SWITCHED, UNANSWERED, Achieved, Trace, told
 from portal.events import Event
 from portal.store import Store, events, runs
 from portal.store.runs import Run
@@ -43,6 +43,13 @@ class Telling:
         """``answered``: seconds after the order."""
         telling = self.add(after, "task", step="stop_services")
         return telling.result(answered, "xdr_instances", "stop_services", results=[{"seconds": took}, {"seconds": took / 2}])
+
+    def order_to_stop(self, after: float = 5.0) -> Telling:
+        """Nobody answers."""
+        return self.add(after, "task", step="stop_services")
+
+    def start(self, after: float = 1.0, *, changed: bool = True) -> Telling:
+        return self.result(after, "xdr_instances", "start_instances", "changed" if changed else "ok", results=[{"changed": changed}])
 
     def ownership(self, outcome: str | None = None, after: float = 0.5) -> Telling:
         return self.result(after, "xdr_ownership", record={"run": {"outcome": outcome}})
@@ -134,6 +141,12 @@ CASES = {
         CUT_OFF,
         None,
     ),
+    "the answer to the stop was lost, and a service was gone": (
+        Telling().launch().order_to_stop().start(3).well(1).ownership("rolled_back"),
+        3 + 1,
+        UNANSWERED,
+        None,
+    ),
     "begun by another controller": (
         Telling().launch().view(NOON - 50, NOON - 40).well().switch().ownership("ok"),
         50 + 1 + 1 + 0.5,
@@ -183,6 +196,7 @@ def test_a_move(case: str) -> None:
         Telling().launch().stop().ownership("held"),
         Telling().launch("start.yml").well().ownership("ok"),
         Telling().launch("failover.yml").well().switch(status="ok").ownership("ok"),  # it is there already
+        Telling().launch().order_to_stop().start(3, changed=False).well(1).ownership("rolled_back"),  # the order itself was lost
     ],
 )
 def test_what_ends_no_outage(telling: Telling) -> None:
