@@ -171,7 +171,8 @@ class Trace:
         end = self._end(outcome) if outcome in UP else None
         begin = self._begin or (self._asked if self._data is not None else None)
         if begin and end and not self._untouched:
-            inexact = self._inexact or UNANSWERED * (begin is self._begin and not self._stopped) or BY_REQUEST * (self._begin is None) or HEARD_LATE * end.late
+            begun = BY_REQUEST * (self._begin is None) or UNANSWERED * (not self._stopped)
+            inexact = self._inexact or begun or HEARD_LATE * end.late
             left = max(0.0, begin.at - self._data) if self._data is not None else 0.0
             self.achieved = Achieved(round(end.since(begin), 3), begin.at, end.at, inexact, self._data, round(left, 3))
         if outcome in UP:
