@@ -32,9 +32,8 @@ FRA, AMS, EDGE = SITE_HOSTS["primary"], SITE_HOSTS["dr"], SITE_HOSTS["witness"]
 @dataclass(frozen=True)
 class Kind:
     """``lasts``: seconds, at most to the end of the run; None: to its end. ``asks``: what the operator does with an open failback.
-    ``before``: done ahead of the run.
-    ``early``: it strikes before the run begins, and its places only say which step it is about. ``booted``: a host boots, its
-    services may come up by priority without health checks."""
+    ``before``: done ahead of the run. ``early``: it strikes before the run begins, and lasts from its place on. ``booted``: a host boots,
+    its services may come up by priority without health checks."""
 
     name: str
     strike: Strike
@@ -308,7 +307,7 @@ KINDS = {
         Kind("cut-controller-witness", _cut(CONTROLLER, EDGE), _at(*_ASKS_WITNESS), lasts=UNTIL_END),
         Kind("cut-primary-witness", _cut(FRA, EDGE), _at(*_ASKS_WITNESS), lasts=UNTIL_END, outside=True),
         Kind("cut-dr-witness", _cut(AMS, EDGE), _at(*_ASKS_WITNESS), lasts=UNTIL_END, outside=True),
-        Kind("stop-ends-late", _stop_hangs, _at("stop_services"), lasts=LATE, hits=True, outside=True),
+        Kind("stop-ends-late", _stop_hangs, _at("stop_services"), lasts=LATE, early=True, hits=True, outside=True),
         Kind("health-flaps", _flapping, _at("health_checks"), lasts=UNTIL_END, early=True),
         Kind("restore-controller", _restore_controller, before=_back_up, hits=True),
         Kind("press-twice", _press_twice, _at("stop_services", "accept"), web=True),

@@ -89,6 +89,8 @@ def _run(scene: Scene, scenario: Scenario) -> dict[str, Any]:
     if reached and not kind.early:
         kind.strike(scene, scenario.place)
     if kind.lasts:
+        if kind.early:
+            scene.reaches(scenario.place)
         wait_until(lambda: scene.over, kind.lasts)
     if kind.lasts is not None:
         scene.heal()
