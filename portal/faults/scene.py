@@ -16,12 +16,13 @@ from typing import Any
 
 from .. import PROJECT, processes, runs
 from ..lab.lab import SITE_HOSTS
-from ..processes import Process
+from ..processes import Process, wait_gone
 from .ground import PLAN, Ground
 from .patience import wait_until
 from .places import Place
 
 LOOK = 0.002  # seconds between two looks at a record
+DIES_WITHIN = 10.0  # seconds from SIGKILL, on a busy machine
 BEGINS_WITHIN = 300.0  # from the command to the place of the fault
 IMPOSTOR = """\
 import os, signal, sys
@@ -153,9 +154,12 @@ class Scene:
         return self.on(site, lambda command: f"--name {resource} " in command)
 
     def kill(self, those: Iterable[Process]) -> None:
-        for one in those:
+        """They are gone then: whoever looks whether one lives, to start it anew, must not see it die."""
+        killed = set(those)
+        for one in killed:
             self.hit.append(_command(one)[:80])
             one.signal(signal.SIGKILL)
+        wait_gone(killed, DIES_WITHIN)
 
     def freeze(self, those: Iterable[Process]) -> None:
         for one in those:
