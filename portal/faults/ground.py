@@ -32,16 +32,17 @@ from . import ending, observer
 from .clocks import Clocks
 from .network import CONTROLLER, FOLDER, Network
 from .patience import wait_until
+from .volumes import SLOT
 
 PLAN = "shop"
 RESOURCES = {"orders-db": "orders.img", "shop-api": "shop-api.img", "shop-web-1": "shop-web-1.img"}  # in the order of their start
 GROUPS = {"database": ("orders-db",), "shop": ("shop-api", "shop-web-1")}  # in the order of their start
-SERVICES = """\
+SERVICES = f"""\
 ---
 lab_site_services:
-  orders-db: {kind: orders, mib: 1}
-  shop-api: {kind: api, mib: 1, to: orders-db}
-  shop-web-1: {kind: web, mib: 1, to: shop-api}
+  orders-db: {{kind: orders, mib: 1}}
+  shop-api: {{kind: api, mib: 1, slot: {SLOT}, to: orders-db}}
+  shop-web-1: {{kind: web, mib: 1, slot: {SLOT}, to: shop-api}}
 """
 VARIABLES = """\
 lab_site_observed: "{{ lab.root }}/observed"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..lab.orders import duplicated, numbers_in_file
 
-BLOCK = 4096
+SLOT = 512  # bytes of a record: a volume of 1 MiB keeps more of them than a scenario has orders
 _RECORD = re.compile(rb"(\d+) [\d.]+ order (\d+)\n\.*")
 
 
@@ -28,13 +28,13 @@ def of_database(volume: Path) -> Held:
 
 
 def of_ring(volume: Path) -> Held:
-    """The records of an image (roles/lab_site/files/bin/lab_service.py): block 0 counts them, the others are a ring."""
+    """The records of an image (roles/lab_site/files/bin/lab_service.py): slot 0 counts them, the others are a ring."""
     content = volume.read_bytes()
     written = int(content[:20].rstrip(b"\0\n ") or b"0")
-    slots = len(content) // BLOCK - 1
+    slots = len(content) // SLOT - 1
     found: dict[int, int] = {}
-    for at in range(BLOCK, len(content), BLOCK):
-        if (match := _RECORD.fullmatch(content[at : at + BLOCK])) and int(match[1]) <= written:
+    for at in range(SLOT, len(content), SLOT):
+        if (match := _RECORD.fullmatch(content[at : at + SLOT])) and int(match[1]) <= written:
             found[int(match[1])] = int(match[2])
     kept = [found[count] for count in sorted(found)]
     return Held(tuple(kept), wrapped=written > slots)

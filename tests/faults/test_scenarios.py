@@ -48,6 +48,14 @@ def test_a_frozen_controller_wakes_after_another_has_rolled_back(ground: Ground)
     assert told["owner"] == "dr"
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [("kill-controller@offer/done", "home"), ("reply-lost@accept/intent", "home"), ("kill-sshd@verify/done", "rolled back")],
+)
+def test_it_comes_to_a_good_end(ground: Ground, name: str, outcome: str) -> None:
+    assert played(ground, name)["outcome"] == outcome
+
+
 @pytest.mark.slow
 def test_a_controller_that_died_with_portal_and_worker_goes_on_when_it_is_started_again(ground: Ground) -> None:
     told = played(ground, "restart-controller@accept/intent")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portal.faults.volumes import BLOCK, Held, of_database, of_ring, wrong
+from portal.faults.volumes import SLOT, Held, of_database, of_ring, wrong
 from tests.unit.test_lab_services import ask, free_port, make, service
 
 
@@ -14,7 +14,7 @@ def written(tmp_path: Path, numbers: range) -> tuple[Path, Path]:
     database, ring = tmp_path / "orders.img", tmp_path / "web.img"
     make(tmp_path, "--volume", f"orders:1:{database}", "--volume", f"image:1:{ring}")
     one, other = free_port("127.77.254.1"), free_port("127.77.254.1")
-    with service("orders", database, one), service("api", ring, other, "--to", str(one)):
+    with service("orders", database, one), service("api", ring, other, "--to", str(one), "--slot", str(SLOT)):
         for number in numbers:
             assert ask(other, "/orders", {"number": number})[0] == 200
     return database, ring
@@ -27,11 +27,11 @@ def test_each_order_is_found_in_database_and_ring(tmp_path: Path) -> None:
 
 
 def test_a_ring_that_went_round_keeps_the_newest(tmp_path: Path) -> None:
-    _, ring = written(tmp_path, range(1, 261))
+    _, ring = written(tmp_path, range(1, 2101))
     held = of_ring(ring)
     assert held.wrapped
-    assert held.numbers == tuple(range(260 - ((1 << 20) // BLOCK - 1) + 1, 261))
-    assert wrong(held, range(1, 261), 260) == []
+    assert held.numbers == tuple(range(2100 - ((1 << 20) // SLOT - 1) + 1, 2101))
+    assert wrong(held, range(1, 2101), 2100) == []
 
 
 def test_what_does_not_agree_with_the_log() -> None:

@@ -27,7 +27,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-BLOCK = 4096
+SLOT = 4096  # bytes of a record in an image
 TOUCH_EVERY = 10  # orders between two records for the stores beside the request's path
 
 
@@ -61,16 +61,16 @@ class Sighting:
 
 
 class Image:
-    """A ring of 4 KiB records in a file of fixed size; block 0 says how many were ever written.
+    """A ring of records of one size in a file of fixed size; slot 0 says how many were ever written.
 
     A record is written under a lock of the file, so that lab_freeze.py can hold the volume still.
     """
 
-    def __init__(self, path: str) -> None:
-        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self.slots = os.fstat(self.fd).st_size // BLOCK - 1
+    def __init__(self, path: str, slot: int) -> None:
+        self.fd, self.slot = os.open(path, os.O_RDWR | os.O_CLOEXEC), slot
+        self.slots = os.fstat(self.fd).st_size // slot - 1
         if self.slots < 1:
-            raise OSError(f"{path} is smaller than two records ({2 * BLOCK} bytes)")
+            raise OSError(f"{path} is smaller than two records ({2 * slot} bytes)")
         self.written = int(os.pread(self.fd, 20, 0).rstrip(b"\0\n ") or b"0")
         self.lock = threading.Lock()
 
@@ -83,8 +83,8 @@ class Image:
                 fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def _write(self, count: int, text: str) -> None:
-        record = f"{count} {time.time():.6f} {text}\n".encode()[:BLOCK]
-        os.pwrite(self.fd, record.ljust(BLOCK, b"."), (1 + self.written % self.slots) * BLOCK)
+        record = f"{count} {time.time():.6f} {text}\n".encode()[: self.slot]
+        os.pwrite(self.fd, record.ljust(self.slot, b"."), (1 + self.written % self.slots) * self.slot)
         os.pwrite(self.fd, f"{count:<19}\n".encode(), 0)
         os.fdatasync(self.fd)
         self.written = count
@@ -158,7 +158,7 @@ class Service:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.sighting = Sighting(options.observed, options.name, options.site) if options.observed else None
-        self.volume: Any = (Orders if options.kind == "orders" else Image)(options.volume)
+        self.volume: Any = Orders(options.volume) if options.kind == "orders" else Image(options.volume, options.slot)
 
     def post_orders(self, document: dict[str, Any]) -> None:
         number = int(document["number"])
@@ -265,6 +265,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--volume", required=True)
     parser.add_argument("--to", type=int, help="port of the service that orders are passed on to")
     parser.add_argument("--touch", type=int, action="append", default=[], help="port of a store that gets a record now and then")
+    parser.add_argument("--slot", type=int, default=SLOT, help="bytes of each record in an image")
     parser.add_argument("--observed", help="a folder for an observer: a journal and a lock of each resource")
     chosen = parser.parse_args()
     if chosen.kind in ("api", "web") and chosen.to is None:
