@@ -125,10 +125,15 @@ def site_list(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -
 @site_app.command("test")
 def site_test(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -> None:
     """Test how the controller reaches the hosts, how they reach each other, and how they are."""
-    from . import plan_view, render, sites
+    from . import following, plan_view, render, sightings, sites
+    from .actions import asked
+    from .cli_following import followed
 
     plan_view.all_plans(inventory)  # a broken environment is told with file and line
-    document = sites.tested(sites.test(inventory))
+    wanted = asked(sightings.SITE_TEST, "", by=following.me(), origin="command line")
+    with contextlib.closing(following.open_store(inventory)) as store:
+        result = followed(store, inventory, wanted, "site test")
+        document = sightings.of_run(store, wanted, result.exit_code, result.error)
     if as_json:
         render.show_json(document)
     else:
