@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from .store import Store
     from .store.runs import Run
 
-INTERRUPTED = 130  # as a shell has it of SIGINT
-
 
 def followed(store: Store, inventory: Path, wanted: Run, title: str, *, whole: bool = False) -> RunResult:
     """``whole``: each event as a line. Raises XdrError, code run_active; Ctrl-C ends the command where the run goes on in a worker."""
     from . import following, render
+    from .results import INTERRUPTED
 
     try:
         with render.watching(title, whole=whole) as listener:

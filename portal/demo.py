@@ -256,7 +256,7 @@ def _well(result: RunResult) -> RunResult:
     if result.stopped:
         raise Interrupted
     if not result.ok:
-        raise XdrError(result.error, where=f"run {result.run_id}", code=result.code or "failed")
+        raise XdrError(result.error, where=f"run {result.run_id}", code="run_failed")
     return result
 
 
