@@ -52,7 +52,7 @@ def play(*, unattended: bool, as_json: bool) -> int:
         story = Story(lab, on, portal=not unattended)
         try:
             document = story.play()
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):  # the latter while a run is followed (portal/following.py)
             keep = False
             on.print("[yellow]Interrupted: taking everything down[/]")
             return 1
