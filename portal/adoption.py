@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import choices, status, units
-from .results import EXIT_CODES
+from .results import RUN_ACTIVE
 from .store import Store, audit, observations, runs
 from .store.runs import ADOPTED, Run
 
@@ -41,7 +41,7 @@ def _adopt(store: Store, inventory: Path, name: str, plan: choices.Plan, by: str
     active = runs.active(store, name)
     if active:
         error = f"plan {name} has the active run {active.id} ({active.action}) here already. Wait for its end"
-        document: Document = {"plan": name, "state": units.UNKNOWN, "error": error, "exit_code": EXIT_CODES["run_active"]}
+        document: Document = {"plan": name, "state": units.UNKNOWN, "error": error, "exit_code": RUN_ACTIVE}
         document |= {"volumes": [], "instances": []}
     else:
         document = read(name, inventory)

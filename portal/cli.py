@@ -3,7 +3,7 @@
 """The command line ``xdr``. Thin: each command parses, calls one function and prints what it returns.
 
 What a command needs is imported inside it: ``xdr --help`` must not wait for Ansible or paramiko.
-Exit codes are ansible-playbook's (0, 1, 2, 4, 5), and 10 gate refused, 11 another run is active, 12 wrong state.
+Exit codes are ansible-playbook's (0, 1, 2, 4, 5), and 10 gate refused, 11 another run is active, 12 wrong state (portal/results.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from . import cli_audit, cli_bench, cli_faults, cli_report, cli_runbook, cli_run
 from .options import DEFAULT_INVENTORY, BackupFile, Force, Inventory, Json, PlanName, group
 from .options import plan as plan_named
 
-BAD_OPTIONS = 5
 _UsageError: Any = typer.BadParameter.__base__  # typer has no public name for it
 
 
@@ -32,12 +31,11 @@ _UsageError: Any = typer.BadParameter.__base__  # typer has no public name for i
 def _sentences() -> Iterator[None]:
     """An expected failure ends as one sentence on stderr and its exit code, never as a traceback."""
     from .render import complain
+    from .results import BAD_OPTIONS, code_of
 
     try:
         yield
     except XdrError as error:
-        from .results import code_of
-
         complain(error.sentence())
         raise typer.Exit(code_of(error)) from None
     except _UsageError as error:
@@ -125,10 +123,15 @@ def site_list(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -
 @site_app.command("test")
 def site_test(inventory: Inventory = DEFAULT_INVENTORY, as_json: Json = False) -> None:
     """Test how the controller reaches the hosts, how they reach each other, and how they are."""
-    from . import plan_view, render, sites
+    from . import following, plan_view, render, sightings, sites
+    from .actions import asked
+    from .cli_following import followed
 
     plan_view.all_plans(inventory)  # a broken environment is told with file and line
-    document = sites.tested(sites.test(inventory))
+    wanted = asked(sightings.SITE_TEST, "", by=following.me(), origin="command line")
+    with contextlib.closing(following.open_store(inventory)) as store:
+        result = followed(store, inventory, wanted, "site test")
+        document = sightings.of_run(store, wanted, result.exit_code, result.error)
     if as_json:
         render.show_json(document)
     else:

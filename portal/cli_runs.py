@@ -82,6 +82,7 @@ def _run(
     """``show`` prints the result in place of a line about it, also that of a run which did not end well."""
     from . import following, render
     from .actions import asked
+    from .cli_following import followed
     from .results import refusal
 
     try:
@@ -91,15 +92,11 @@ def _run(
         mine: dict[str, Any] = {"by": following.me(), "origin": "command line"}
         typed: dict[str, Any] = {"attestation": attestation, "point": point, "reason": reason, "keep": keep, "skip_hooks": skip_hooks}
         wanted = asked(action, plan, **mine, **typed, check=check, **begins, answer=answer)
-        with render.watching(f"{action} {plan}" + " (check)" * check, whole=follow) as listener:
-            result = following.execute(following.open_store(inventory), inventory, wanted, listener)
+        result = followed(following.open_store(inventory), inventory, wanted, f"{action} {plan}" + " (check)" * check, whole=follow)
     except XdrError as error:
         if as_json:
             render.show_json(refusal(action, plan, error))
         raise
-    except KeyboardInterrupt:
-        render.complain(f"run {wanted.id} goes on in the worker; stop it: xdr run stop {wanted.id}")
-        raise typer.Exit(130) from None
     if as_json:
         render.show_json(result.to_json())
     elif show:

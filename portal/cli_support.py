@@ -25,12 +25,12 @@ def diagnose(subject: Subject, as_site: AsSite = False, inventory: Inventory = D
     """
     from . import following, render
     from .actions import asked
+    from .cli_following import followed
     from .diagnosis import finding, show
 
     plan, site = _named(subject, inventory, as_site=as_site)
     wanted = asked("diagnose", plan, by=following.me(), origin="command line", site=site)
-    with render.watching(f"diagnose {subject}", whole=False) as listener:
-        result = following.execute(following.open_store(inventory), inventory, wanted, listener)
+    result = followed(following.open_store(inventory), inventory, wanted, f"diagnose {subject}")
     if result.findings is None:
         render.complain(result.error or "the diagnosis did not come to its end")
         raise typer.Exit(result.exit_code or 1)

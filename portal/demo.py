@@ -52,7 +52,7 @@ def play(*, unattended: bool, as_json: bool) -> int:
         story = Story(lab, on, portal=not unattended)
         try:
             document = story.play()
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):  # the latter while a run is followed (portal/following.py)
             keep = False
             on.print("[yellow]Interrupted: taking everything down[/]")
             return 1
@@ -256,7 +256,7 @@ def _well(result: RunResult) -> RunResult:
     if result.stopped:
         raise Interrupted
     if not result.ok:
-        raise XdrError(result.error, where=f"run {result.run_id}", code=result.code or "failed")
+        raise XdrError(result.error, where=f"run {result.run_id}", code="run_failed")
     return result
 
 

@@ -23,7 +23,7 @@ from .versions import Author, Version, Versions
 
 ACTION = "edit-plan"  # in the audit trail
 LONGEST = 500  # characters of a reason
-CHANGED, INVALID = "changed_since", "plan_invalid"
+CHANGED, INVALID = "file_changed", "plan_invalid"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Edition:
         return versions_of(self.book)
 
     def save(self, store: Store, reason: str, author: Author) -> Version:
-        """Write the file and keep it as a version. Raises XdrError and leaves all as it was: usage, changed_since, plan_invalid,
+        """Write the file and keep it as a version. Raises XdrError and leaves all as it was: usage, file_changed, plan_invalid,
         wrong_state, or what the disk or git said. Either way the audit trail tells of it."""
         try:
             version, detail = self._save(store, reason, author)

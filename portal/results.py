@@ -11,18 +11,31 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 
 from .events import Event
 
-EXIT_CODES = {
-    "gate_refused": 10,
-    "witness_mute": 10,
-    "run_active": 11,
-    "wrong_state": 12,
-    "not_reached": 4,
-    "usage": 5,
-    "plan_invalid": 4,
-    "worker_lost": 1,
+ERROR, FAILED, UNREACHABLE, BAD_OPTIONS = _PLAYBOOK_CODES = (1, 2, 4, 5)  # ansible-playbook's own; UNREACHABLE also: cannot be parsed
+GATE_REFUSED, RUN_ACTIVE, WRONG_STATE = 10, 11, 12
+EXIT_CODES = {  # by an XdrError's code, all that the controller gives; any other is a host's, which failed
+    # the controller by itself: no host had to do with it
+    "failed": ERROR,  # the code of an XdrError that names none; a host's, too (exit_code)
+    "database": ERROR,
+    "store_damaged": ERROR,
+    "store_newer": ERROR,
+    "store_older": ERROR,
+    "queue": ERROR,
+    "worker_lost": ERROR,
+    "channel": ERROR,
+    "run_failed": FAILED,
+    "not_equal": FAILED,
+    "not_reached": UNREACHABLE,
+    "plan_invalid": UNREACHABLE,
+    "usage": BAD_OPTIONS,
+    "role": BAD_OPTIONS,
+    "gate_refused": GATE_REFUSED,
+    "witness_mute": GATE_REFUSED,
+    "run_active": RUN_ACTIVE,
+    "wrong_state": WRONG_STATE,
+    "file_changed": WRONG_STATE,
 }
-FAILED = 2
-_PLAYBOOK_CODES = (1, 2, 4, 5)  # ansible-playbook's own: error, hosts failed, unreachable or unparsable, bad options
+INTERRUPTED = 130  # Ctrl-C, as a shell has it
 ON_FROM_THERE = (
     "What it had finished is marked in the sites' records: xdr status shows where it stands, the same command goes on from there"
 )
@@ -227,12 +240,13 @@ def _failure(event: Event) -> Failure:
 def exit_code(rc: int | None, cause: Failure | None, stopped: bool) -> int:
     """The command line's exit code for a run: ansible-playbook's, or the one of the rule that refused it."""
     if stopped:
-        return 1
+        return ERROR
     if rc == 0:
         return 0
     if cause is None:
-        return rc if rc in _PLAYBOOK_CODES else 1
-    return EXIT_CODES.get(cause.code, 4 if cause.unreachable else FAILED)
+        return rc if rc in _PLAYBOOK_CODES else ERROR
+    code = EXIT_CODES.get(cause.code, ERROR)
+    return code if code != ERROR else UNREACHABLE if cause.unreachable else FAILED
 
 
 def died_by_signal(rc: int | None) -> bool:

@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .actions import execute, request
 
 if TYPE_CHECKING:
     from ansible_collections.xdr.failback.plugins.plugin_utils.environment import Environment
@@ -38,10 +36,6 @@ def _warnings(environment: Environment) -> Iterable[str]:
     for name, hosts in environment.sites.items():
         if witness in hosts:
             yield f"the witness {witness} is inside the site {name}: when that site is lost, so is the witness"
-
-
-def test(inventory: Path) -> RunResult:
-    return execute(request("site-test", "", inventory, transfer=True))
 
 
 LEG = ("from", "to", "result", "ms", "tcp_ms", "latency_ms", "bytes_per_s", "unmeasured", "why")

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 from ansible_collections.xdr.failback.plugins.plugin_utils.agent_archive import version_here
 
-from .. import plan_view, status, units
-from ..results import Collector, RunResult
-from ..store import Store, checks, events, lags, links, observations, runs, workers
+from .. import plan_view, sightings, status, units
+from ..results import RunResult
+from ..store import Store, checks, lags, links, observations, runs, workers
 from ..store.runs import Run
 from .certificates import on_controller
 from .engine import diagnose
@@ -53,7 +53,7 @@ def diagnosed(store: Store, inventory: Path, run: Run, document: Mapping[str, An
 
 
 def gathered(store: Store, environment: Environment, inventory: Path, run: Run, document: Mapping[str, Any]) -> dict[str, Any]:
-    told = _told(store, run)
+    told = sightings.told(store, run)
     site = str(run.arguments.get("site", ""))
     plans = {name: plan for name, plan in environment.plans.items() if _concerns(plan, run, site)}
     wanted = _hosts(environment, plans, site)
@@ -76,18 +76,6 @@ def gathered(store: Store, environment: Environment, inventory: Path, run: Run, 
             "store": {"where": store.where, "looked": not store.shared, "wrong": store.damage()},
         },
     }
-
-
-def _told(store: Store, run: Run) -> RunResult:
-    """What the run's events tell, of its newest launch."""
-    collector, seq = Collector(), 0
-    while batch := events.after(store, run.id, seq):
-        for event in batch:
-            if event["kind"] == "started":
-                collector = Collector()
-            collector.add(event)
-        seq = batch[-1]["seq"]
-    return collector.finish(run_id=run.id, action=run.action, plan=run.plan, rc=2, stopped=False, seconds=0.0)
 
 
 def _concerns(plan: Mapping[str, Any], run: Run, site: str) -> bool:

@@ -115,7 +115,7 @@ def _load(file: Path) -> Any:
     except (YAMLError, KeyError, TypeError, AttributeError) as error:
         text = " ".join(str(error).split())
         raise XdrError(
-            f"this plan cannot be read: {text}", where=str(file), todo="Correct it: xdr plan validate names the field"
+            f"this plan cannot be read: {text}", where=str(file), todo="Correct it: xdr plan validate names the field", code="plan_invalid"
         ) from error
     return document
 

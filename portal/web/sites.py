@@ -12,13 +12,12 @@ from starlette.responses import RedirectResponse, Response
 
 from .. import sites
 from ..actions import asked
+from ..sightings import SITE_TEST
 from ..store import checks, observations, runs
 from ..store.accounts import Role
 from ..store.runs import Run
 from .pages import page
 from .visit import Visit, allowed
-
-ACTION = "site-test"
 
 
 @allowed(Role.viewer)
@@ -30,15 +29,15 @@ def overview(visit: Visit) -> Response:
 def test(visit: Visit) -> Response:
     if active := _active(visit):
         refusal = f"A test runs already: run {active.id}, asked for by {active.requested_by}"
-        visit.note(ACTION, "sites", refusal, "refused")
+        visit.note(SITE_TEST, "sites", refusal, "refused")
         return _page(visit, refusal, 409)
-    run = runs.request(visit.desk.store, asked(ACTION, "", by=visit.user.name, origin=visit.origin))
+    run = runs.request(visit.desk.store, asked(SITE_TEST, "", by=visit.user.name, origin=visit.origin))
     return RedirectResponse(f"/runs/{quote(run.id, safe='')}", 303)
 
 
 def _active(visit: Visit) -> Run | None:
     """A test that a person asked for; those of the background are no reason to wait."""
-    return next((run for run in runs.unended(visit.desk.store) if run.action == ACTION and run.origin != runs.SCHEDULE), None)
+    return next((run for run in runs.unended(visit.desk.store) if run.action == SITE_TEST and run.origin != runs.SCHEDULE), None)
 
 
 def _page(visit: Visit, refusal: str = "", status: int = 200) -> Response:

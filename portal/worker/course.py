@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..results import ON_FROM_THERE
+from ..results import ON_FROM_THERE, UNREACHABLE
 from ..store.runs import DEADLINE, ROLLBACK, STOP, STOP_AFTER, Run
 
 KILLED_MOST = 3  # how often ansible-playbook may be killed
 OVERTAKEN = "changed_since"  # the claim was refused: nothing was done, and the gate has to look anew
 FAILBACK = "failback"
-NOT_REACHED = 4  # the exit code of a run to which a host did not answer
 LAUNCHED_MOST = 10  # in all: a run whose worker dies each time is not launched for ever
 
 Result = Mapping[str, Any]  # RunResult.to_json()
@@ -97,7 +96,7 @@ def _left_open(result: Result) -> bool:
     one lost connection keeps the run from undoing what it did.
     """
     view = result.get("view") or {}
-    return result["action"] == FAILBACK and result["exit_code"] == NOT_REACHED and bool(view.get("run"))
+    return result["action"] == FAILBACK and result["exit_code"] == UNREACHABLE and bool(view.get("run"))
 
 
 def _after_a_lost_host(last: Result) -> Launch:

@@ -24,13 +24,14 @@ from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrErro
 from ansible_collections.xdr.failback.plugins.plugin_utils import answers as handed
 from ansible_collections.xdr.failback.plugins.plugin_utils.window import clock
 
-from .. import achieved, actions, plan_view, preview
+from .. import achieved, actions, plan_view, preview, sightings
 from .. import runs as folders
 from ..cutover import FAILBACK, Cutover, begin_by, counting, gathered
 from ..diagnosis.gather import DIAGNOSE, diagnosed
 from ..events import Event, Listener
 from ..results import RunResult, code_of
 from ..runs import RunRequest
+from ..sightings import SITE_TEST
 from ..store import Store, answers, events, runs
 from ..store.runs import Run
 from .course import Ended, Launch, Result, next_step
@@ -69,7 +70,7 @@ class Executor:
     ending: threading.Event
     prepare: Prepare = requested
     on_event: Listener | None = None
-    on_end: Callable[[Run, RunResult | None], None] | None = None
+    on_end: Callable[[Run], None] | None = None
     _mine: set[str] = field(default_factory=set)
     _claiming: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,11 +84,9 @@ class Executor:
             if run.ended:
                 return
             log.info("run %s: %s of plan %s", run.id, run.action, run.plan)
-            execution = _Execution(self, run)
-            document = execution.whole()
-            self._conclude(run, document)
+            self._conclude(run, _Execution(self, run).whole())
         if self.on_end:
-            self.on_end(run, execution.newest)
+            self.on_end(run)
 
     def patiently(self, what: Callable[[], Any]) -> Any:
         return insist(what, self.ending)
@@ -105,6 +104,7 @@ class Executor:
 
         self.patiently(tell)
         more = self._drawn_from(run, document, kept)
+        self._told(run, "look at the sites", lambda: self._seen(run, document))  # after the findings, which tell since when something is so
         self.patiently(lambda: runs.finish(self.store, run.id, {**kept, **more}, by=self.worker))
         if self.on_event:
             self.on_event({"seq": 0, "run": run.id, **ended})
@@ -123,6 +123,13 @@ class Executor:
             "findings": lambda: diagnosed(self.store, self.inventory, run, document) if run.action == DIAGNOSE else None,
         }
         return {name: self._told(run, name, part) for name, part in parts.items()}
+
+    def _seen(self, run: Run, document: Result) -> None:
+        """Whoever finds the run ended finds what it has seen."""
+        if run.action not in (SITE_TEST, DIAGNOSE) or document["stopped"] or not runs.get(self.store, run.id).attempts:
+            return
+        seen = sightings.of_run(self.store, run, document["exit_code"], document["error"])
+        (sightings.keep if run.action == SITE_TEST else sightings.keep_history)(self.store, seen)
 
     def _told(self, run: Run, name: str, part: Callable[[], Any]) -> Any:
         def once() -> Any:
@@ -171,7 +178,6 @@ class _Execution:
     def __init__(self, executor: Executor, run: Run) -> None:
         self._by, self._run = executor, run
         self._keep = of_interest(run)
-        self.newest: RunResult | None = None  # of the last launch, if that was made here
         self._cutover = Cutover()
         self._folder_now = Path()  # of the launch that goes on
 
@@ -300,7 +306,7 @@ class _Execution:
                     if self._by.on_event:
                         self._by.on_event(event)
 
-            self.newest = actions.execute(wanted, on_event, stop)
+            actions.execute(wanted, on_event, stop)
 
     def _arguments(self, run: Run, step: Launch) -> Mapping[str, Any]:
         if step.action == run.action:

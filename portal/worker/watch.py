@@ -8,15 +8,15 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from .. import actions, sites, status
+from .. import actions, sightings, sites, status
 from ..diagnosis.gather import DIAGNOSE
 from ..results import RunResult
-from ..store import Store, checks, lags, links, observations, runs
+from ..sightings import SITE_TEST
+from ..store import Store, lags, observations, runs
 from ..store.runs import Run
 from .execution import Prepare, requested
 from .plans import Plans
@@ -42,15 +42,11 @@ class Watch:
     _looked: dict[str, float] = field(default_factory=dict)  # subject -> when, by the monotonic clock
     _asked: set[str] = field(default_factory=set)  # subjects that are to be looked at now
 
-    def ended(self, run: Run, result: RunResult | None) -> None:
+    def ended(self, run: Run) -> None:
         """A run has ended: look at its plan. A test of the sites is itself the look; a cycle is followed by the next regular one."""
-        if run.action == "site-test":
-            if result and not result.stopped:
-                self._keep_sites(result)
-        elif run.action == DIAGNOSE:
-            if result and not result.stopped:
-                self._keep_history(sites.tested(result))
-        elif not run.cycle:
+        if run.action == SITE_TEST:
+            self._looked[observations.SITES] = time.monotonic()
+        elif run.action != DIAGNOSE and not run.cycle:
             self._asked.add(run.plan)
 
     def work(self) -> None:
@@ -79,7 +75,7 @@ class Watch:
         self._asked.discard(subject)
         of_sites = subject == observations.SITES
         arguments = {"transfer": of_sites and self._measures()}
-        run = Run(id="", plan=actions.ALL_PLANS if of_sites else subject, action="site-test" if of_sites else "status", arguments=arguments)
+        run = Run(id="", plan=actions.ALL_PLANS if of_sites else subject, action=SITE_TEST if of_sites else "status", arguments=arguments)
         request = self.prepare(run, self.inventory)
         try:
             result = actions.execute(request, stop=self.ending)
@@ -89,7 +85,7 @@ class Watch:
         if result.stopped:
             return
         if of_sites:
-            self._keep_sites(result)
+            sightings.keep(self.store, sites.tested(result))
         else:
             self._keep_plan(subject, result)
 
@@ -100,19 +96,6 @@ class Watch:
             return False
         self._looked["transfer"] = now
         return True
-
-    def _keep_sites(self, result: RunResult) -> None:
-        document = sites.tested(result)
-        self._keep_history(document)
-        if document["hosts"]:
-            observations.put(self.store, observations.SITES, document)
-        else:
-            observations.failed(self.store, observations.SITES, result.error)
-        self._looked[observations.SITES] = time.monotonic()
-
-    def _keep_history(self, document: Mapping[str, Any]) -> None:
-        checks.keep(self.store, sites.checked(document))
-        links.keep(self.store, document["connectivity"])
 
     def _keep_plan(self, plan: str, result: RunResult) -> None:
         document = status.document(plan, result) if result.view else {}

@@ -5,16 +5,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx2 import Client, ConnectError
 
 from portal import PROJECT
 from portal.lab.lab import Lab
 from portal.processes import PROC
+from portal.services import Services
+from tests.support.labs import named
+from tests.support.portal import token
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -29,9 +36,10 @@ KEYS = {
 }
 
 
-def left_behind() -> list[str]:
-    """Commands of processes that belong to the demo's lab or to a run of it."""
-    root, runs = str(Lab.create("demo").root).encode(), str(PROJECT / "var" / "demo" / "runs").encode()
+def left_behind(name: str = "demo") -> list[str]:
+    """Commands of processes that belong to a demo's lab, to its worker and portal, or to a run of it."""
+    lab = Lab.create(name)
+    marks = [str(path).encode() for path in (lab.root, lab.inventory, lab.inventory.parent / "runs")]
     found = []
     for entry in PROC.iterdir():
         if entry.name.isdigit():
@@ -39,7 +47,7 @@ def left_behind() -> list[str]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if root in command or runs in command:
+            if any(mark in command for mark in marks):
                 found.append(command.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
@@ -77,3 +85,46 @@ def test_an_interrupted_story_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
     assert left_behind() == []
     assert not Lab.create("demo").root.exists()
+
+
+# In a lab of its own: what a person works with stays.
+ATTENDED = "import sys, portal.demo; portal.demo.ATTENDED = sys.argv.pop(1); from portal.cli import main; main()"
+
+
+@pytest.fixture
+def own() -> Iterator[Lab]:
+    """The place of a demo's lab, cleared at the end whatever the demo did."""
+    lab = Lab.create(named("attended"))
+    try:
+        yield lab
+    finally:
+        Services(lab.inventory, lab.inventory.parent).stop()
+        lab.down()
+
+
+def test_it_opens_the_portal_and_ctrl_c_takes_all_of_it_down(own: Lab, tmp_path: Path) -> None:
+    log = tmp_path / "said"
+    argv = [sys.executable, "-c", ATTENDED, own.name, "demo"]
+    with log.open("w") as stream, subprocess.Popen(argv, cwd=PROJECT, stdout=stream, stderr=stream, start_new_session=True) as demo:
+        try:
+            wait_until(lambda: "log in as" in log.read_text() or demo.poll() is not None, "the portal is open", 300)
+            opened = re.search(r"The portal is open: (\S+), log in as (\S+) with the password (\S+)\n", log.read_text())
+            assert opened, log.read_text()
+            address, name, password = opened.groups()
+            with Client(base_url=address, follow_redirects=True, timeout=60) as browser:
+                login = {"csrf": token(browser.get("/login").text), "name": name, "password": password}
+                assert 'href="/plans/webshop"' in browser.post("/login", data=login).text
+                page = browser.get("/plans/webshop")
+                assert (page.status_code, "frankfurt" in page.text, "Log out" in page.text) == (200, True, True)
+            wait_until(lambda: "xdr run start" in log.read_text(), "the first run", 120)
+            os.killpg(demo.pid, signal.SIGINT)  # as the terminal does, to all that the demo has in its session
+            assert demo.wait(180) == 1
+        finally:
+            demo.kill()
+    said = log.read_text()
+    assert "Interrupted: taking everything down" in said
+    assert "Traceback" not in said
+    assert left_behind(own.name) == []
+    assert not own.root.exists()
+    with pytest.raises(ConnectError), Client(base_url=address) as browser:
+        browser.get("/healthz")

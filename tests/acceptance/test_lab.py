@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from portal import following
 from portal.lab.addresses import free
 from portal.lab.inventory import PROJECT, service_ports
 from portal.lab.lab import SITE_HOSTS, Lab
+from portal.store import audit, observations, runs
 from tests.support.labs import built
 from tests.support.processes import wait_until
 
@@ -78,6 +81,23 @@ def test_killed_daemon_is_started_again(own: Lab) -> None:
     wait_until(lambda: "supervisord" not in commands(own, "dr"), "supervisord is gone")
     assert own.return_site("dr") == ["supervisord started"]
     assert "supervisord" in commands(own, "dr")
+
+
+def test_a_test_of_the_sites_is_kept_for_the_pages(own: Lab) -> None:
+    """``xdr site test``, where no worker is."""
+    argv = [str(Path(sys.executable).parent / "xdr"), "site", "test", "--json", "--inventory", str(own.inventory)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {one["host"]: one["health"] for one in told["hosts"]} == dict.fromkeys(SITE_HOSTS.values(), "Healthy")
+    assert {leg["result"] for leg in told["connectivity"]} == {"CONNECTED"}
+    assert all(leg["bytes_per_s"] for leg in told["connectivity"] if {leg["from"], leg["to"]} == {"fra-hv1", "ams-hv1"})
+    with contextlib.closing(following.open_store(own.inventory)) as store:
+        [run] = runs.latest(store)
+        assert (run.action, run.exit_code, [entry.action for entry in audit.latest(store)]) == ("site-test", 0, ["site-test"])
+        seen = observations.get(store, observations.SITES)
+        assert seen
+        assert seen.document == told
 
 
 def test_what_is_wrong_is_found(own: Lab) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import json
 import shutil
 import sqlite3
@@ -27,8 +28,9 @@ from portal.results import RunResult
 from portal.store import Store, audit, observations, runs
 from portal.store.runs import Run
 from portal.worker.execution import requested
-from tests.support.portal import Portal, check_result, plan, seen
+from tests.support.portal import HOSTS, Portal, check_result, plan, seen
 from tests.support.processes import free_port
+from tests.support.site_host import site_host
 from tests.support.windows import PEOPLE, environment, recurring
 
 
@@ -87,7 +89,7 @@ def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inve
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     for command in (["run", "list"], ["run", "failback", "webshop"], ["worker"], ["portal"], ["user", "list"], ["db", "upgrade"]):
         result = xdr(*command, "-i", inventory)
-        assert result.exit_code == 2, command
+        assert result.exit_code == 1, command
         assert "the store was written by a newer version of this program (its version is 9999" in result.stderr
         assert "Run the newer program" in result.stderr
 
@@ -98,7 +100,7 @@ def test_a_store_is_made_upgraded_and_refused_when_a_newer_program_wrote_it(inve
 def test_a_database_that_does_not_answer(command: list[str], inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDR_DATABASE_URL", f"postgresql://xdr:top-secret@127.0.0.1:{free_port()}/xdr")
     done = xdr(*command, "-i", inventory)
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert "the database does not answer" in done.stderr
     assert "top-secret" not in done.output
 
@@ -180,6 +182,47 @@ def test_a_witness_inside_a_site_is_warned_of(inventory: Path) -> None:
         (inventory / name).write_text((inventory / name).read_text().replace(old, new))
     result = xdr("site", "list", "-i", inventory)
     assert "warning: the witness ams-2 is inside the site amsterdam" in result.stdout
+
+
+@pytest.fixture
+def half_there(inventory: Path, tmp_path: Path) -> Path:
+    """An environment in which frankfurt's host is this machine, without an agent, and no other answers."""
+    lab = {
+        "addresses": dict.fromkeys(HOSTS, "127.0.0.1"),
+        "ssh_port": free_port(),
+        "user": getpass.getuser(),
+        "root": str(tmp_path / "lab"),
+    }
+    (inventory / "group_vars" / "all" / "lab.yml").write_text(json.dumps({"lab": lab}))
+    (inventory / "host_vars").mkdir()
+    (inventory / "host_vars" / "fra-hv1.yml").write_text(json.dumps({"ansible_connection": "local"}))
+    site_host(tmp_path / "lab" / "fra-hv1" / "state")
+    return inventory
+
+
+def test_a_test_of_the_sites_is_a_run_and_all_pages_know_what_it_saw(half_there: Path) -> None:
+    result = xdr("site", "test", "-i", half_there, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, set(told)) == (2, {"hosts", "connectivity", "exit_code", "error"})
+    health = {one["host"]: one["health"] for one in told["hosts"]}
+    assert health == {"fra-hv1": "Failed", "ams-hv1": "Unreachable", "edge1": "Unreachable"}
+    from_here = [leg for leg in told["connectivity"] if leg["from"] == "controller"]
+    assert {leg["to"]: leg["result"] for leg in from_here} == dict.fromkeys(HOSTS, "TCP")
+    assert told["error"]
+    assert told["error"] in result.stderr
+    with contextlib.closing(following.open_store(half_there)) as store:
+        [run] = runs.latest(store)
+        assert (run.action, run.plan, run.exit_code, run.origin) == ("site-test", "all-plans", 2, "command line")
+        [entry] = audit.latest(store)
+        assert (entry.action, entry.who, entry.outcome, run.id in entry.detail) == ("site-test", following.me(), "done", True)
+        seen = observations.get(store, observations.SITES)
+        assert seen
+        assert seen.document == told
+    history = json.loads(xdr("site", "history", "amsterdam", "-i", half_there, "--json").stdout)
+    assert {(one["check"], one["result"]) for one in history["checks"]} == {
+        ("answers", "failed"),
+        ("reached from the controller", "failed"),
+    }
 
 
 def test_schema(tmp_path: Path) -> None:

@@ -4,12 +4,21 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from ansible_collections.xdr.failback.plugins.module_utils.errors import NotReached, Refused, XdrError
 
-from portal.results import Collector, Failure, code_of, exit_code
+from portal import PROJECT, cli_following, following
+from portal.results import EXIT_CODES, INTERRUPTED, Collector, Failure, code_of, exit_code
+from portal.store.runs import Run
+
+PLUGIN_UTILS = "xdr_plugins/ansible_collections/xdr/failback/plugins/plugin_utils"
 
 
 def failure(code: str = "", unreachable: bool = False) -> Failure:
@@ -46,10 +55,61 @@ def test_exit_code(rc: int | None, cause: Failure | None, stopped: bool, expecte
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(XdrError("x"), 2), (Refused("x"), 2), (NotReached("x"), 4), (XdrError("x", code="run_active"), 11), (XdrError("x", code="usage"), 5)],
+    [
+        (XdrError("x"), 1),
+        (XdrError("x", code="store_damaged"), 1),
+        (XdrError("x", code="disk_full"), 2),  # as a host told it
+        (Refused("x"), 2),
+        (NotReached("x"), 4),
+        (XdrError("x", code="run_active"), 11),
+        (XdrError("x", code="usage"), 5),
+    ],
 )
 def test_code_of_a_failure_outside_a_run(error: XdrError, expected: int) -> None:
     assert code_of(error) == expected
+
+
+ERRORS = {one.__name__: one("x").code for one in (XdrError, Refused, NotReached)}
+
+
+def codes(folder: str) -> set[str]:
+    """Of the errors that the sources of a folder make, as far as they are named there."""
+    found = set()
+    for path in (PROJECT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+                given = next((one.value for one in node.keywords if one.arg == "code"), ast.Constant(ERRORS[node.func.id]))
+                found.add(named(given, path))
+    return found
+
+
+def named(code: ast.expr, path: Path) -> str:
+    if isinstance(code, ast.Name):  # a constant of that file
+        module = ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+        return str(getattr(importlib.import_module(module), code.id))
+    assert isinstance(code, ast.Constant), f"{path}:{code.lineno}: a code is a word or a constant's name, so that it is found"
+    return str(code.value)
+
+
+def test_each_code_of_the_controller_has_its_exit_code() -> None:
+    """Neither one that was forgotten nor one that nobody gives."""
+    assert codes("portal") | codes(PLUGIN_UTILS) == set(EXIT_CODES)
+
+
+def test_the_readme_tells_each_exit_code() -> None:
+    told = {int(number) for number in re.findall(r"^\| (\d+) \| ", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)}
+    assert {0, *EXIT_CODES.values(), INTERRUPTED} <= told
+
+
+def test_ctrl_c_while_a_worker_has_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(following, "execute", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        cli_following.followed(None, tmp_path, Run("r7", "webshop", "failback"), "failback webshop")  # type: ignore[arg-type]
+    assert ended.value.exit_code == 130
+    assert "run r7 goes on in the worker; stop it: xdr run stop r7" in capsys.readouterr().err
 
 
 def result(status: str, step: str | None = None, at: float = 0.0, seconds: float = 1.0, **rest: Any) -> dict[str, Any]:

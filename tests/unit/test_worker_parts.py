@@ -24,11 +24,12 @@ from portal.actions import request
 from portal.processes import myself
 from portal.results import RunResult
 from portal.runs import RunRequest
-from portal.store import Store, events, observations, runs, workers
+from portal.store import Store, checks, events, observations, runs, workers
 from portal.store.runs import Run
 from portal.store.workers import ONCE, Worker
 from portal.worker import ledger, queue, slot, takeover
 from portal.worker.cycles import Cycles
+from portal.worker.execution import Executor
 from portal.worker.ledger import Leaving, Ledger, insist
 from portal.worker.overdue import Overdue
 from portal.worker.slot import Standing
@@ -311,7 +312,7 @@ def test_looks_at_plans_and_sites(watch: Watch, store: Store, monkeypatch: pytes
     assert (observations.get(store, observations.SITES) or seen).document["hosts"][0]["health"] == "Healthy"  # type: ignore[index]
 
     found = {"error": "no host answered"}
-    watch.ended(Run("r", "shop", "failback"), None)
+    watch.ended(Run("r", "shop", "failback"))
     assert looked(watch) == ["shop"]
     again = observations.get(store, observations.of_plan("shop"))
     assert again
@@ -324,19 +325,41 @@ def test_no_look_while_a_run_is_active_and_none_after_a_cycle(watch: Watch, stor
     assert looked(watch) == [observations.SITES]
     runs.finish(store, run.id, {"exit_code": 0, "code": "", "error": ""})
     assert looked(watch) == ["shop"]
-    watch.ended(Run("c", "shop", "replicate", origin="schedule"), None)
-    watch.ended(run, None)
+    watch.ended(Run("c", "shop", "replicate", origin="schedule"))
+    watch.ended(run)
     watch.leads = lambda: False  # its own runs it looks after all the same
     assert looked(watch) == ["shop"]
 
 
-def test_a_test_of_the_sites_is_the_look(watch: Watch, store: Store) -> None:
-    run = Run("t", "all-plans", "site-test")
-    watch.ended(run, came_out(request("site-test", "", Path("/nowhere")), "unreachable", answers=[HEALTHY]))
-    seen = observations.get(store, observations.SITES)
-    assert seen
-    assert seen.document
-    assert (seen.document["hosts"][0]["health"], seen.document["error"]) == ("Healthy", "unreachable")
+def test_a_test_of_the_sites_is_the_look(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.actions.execute", lambda wanted, stop: came_out(wanted, view=VIEW))
+    watch.ended(Run("t", "all-plans", "site-test"))
+    assert looked(watch) == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("action", "launches", "stopped", "picture", "history"),
+    [
+        ("site-test", 1, False, True, True),
+        ("site-test", 1, True, False, False),
+        ("site-test", 0, False, False, False),
+        ("diagnose", 1, False, False, True),  # of some hosts only
+        ("failback", 1, False, False, False),
+    ],
+)
+def test_what_a_run_saw_of_the_sites_is_kept(
+    action: str, launches: int, stopped: bool, picture: bool, history: bool, store: Store, tmp_path: Path
+) -> None:
+    run = runs.request(store, Run("t", "all-plans", action))
+    for _ in range(launches):
+        runs.begin(store, run.id, "w")
+    health = {**HEALTHY, "at": 1.0, "task": "t", "status": "ok", "step": None, "reasons": [], "checks": []}
+    events.append(store, run.id, [{"kind": "started", "at": 1.0}, health])
+    seen = {"exit_code": 2, "error": "a host is off", "stopped": stopped}
+    Executor(store, tmp_path, tmp_path, "w", threading.Event())._seen(run, seen)
+    found = observations.get(store, observations.SITES)
+    assert (found and found.document and found.document["error"]) == ("a host is off" if picture else None)
+    assert [one.check for one in checks.newest(store, ["fra-hv1"])] == ["answers"] * history
 
 
 # -- the schedule ------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ from __future__ import annotations
 class XdrError(Exception):
     """A failure in one sentence: what, where, what to do.
 
-    ``code`` names the kind for programs; the command line turns it into an exit code
-    (``gate_refused`` 10, ``run_active`` 11, ``wrong_state`` 12; any other ends as a failed run, 2).
+    ``code`` names the kind for programs; the command line turns it into an exit code (portal/results.py).
     """
 
     def __init__(self, what: str, *, where: str = "", todo: str = "", code: str = "failed") -> None:
