@@ -50,6 +50,7 @@ KEPT = (
     ),
     *("record", "health", "reasons", "checks", "facts", "capacity", "agent_version", "bytes_sent", "preview"),
 )
+OURS = "xdr.failback."  # what the names of this project's modules begin with
 LONGEST = 4000  # characters of one text
 _STATUS = {
     "runner_on_ok": "ok",
@@ -87,7 +88,7 @@ def translate(raw: Mapping[str, Any]) -> Event | None:
 
 def _message(level: str, stdout: str) -> Event | None:
     text = _COLOURS.sub("", stdout).strip()
-    return {"kind": "message", "level": level, "text": text[:LONGEST]} if text else None
+    return {"kind": "message", "level": level, "text": text} if text else None
 
 
 def _result(status: str, data: Mapping[str, Any]) -> Event:
@@ -117,9 +118,7 @@ def _answer(module: str, answer: Mapping[str, Any]) -> Event:
     if "censored" in answer:
         return {"msg": "hidden (no_log)"}
     kept = {key: answer[key] for key in KEPT if answer.get(key) not in (None, "", [], {})}
-    if isinstance(kept.get("msg"), str):
-        kept["msg"] = kept["msg"][:LONGEST]
-    own = module.startswith("xdr.failback.")
+    own = module.startswith(OURS)
     if isinstance(answer.get("results"), list):
         kept["results"] = answer["results"] if own else [_item(one) for one in answer["results"]]
     if own and isinstance(answer.get("instances"), list):
@@ -134,7 +133,7 @@ def _item(one: Any) -> Event:
     if not isinstance(one, Mapping) or "censored" in one:
         return {"msg": "hidden (no_log)"}
     failed = bool(one.get("failed"))
-    return {"failed": failed, "changed": bool(one.get("changed")), **({"msg": str(one.get("msg", ""))[:LONGEST]} if failed else {})}
+    return {"failed": failed, "changed": bool(one.get("changed")), **({"msg": str(one.get("msg", ""))} if failed else {})}
 
 
 def _differs(diff: Any) -> bool:
@@ -165,11 +164,27 @@ class Recorder:
         with self._lock:
             self._seq += 1
             up = time.clock_gettime(time.CLOCK_BOOTTIME)  # the wall clock may be set in the middle of a run
-            whole: Event = {"seq": self._seq, "at": round(time.time(), 3), "up": round(up, 3), "run": self._run, **self._censor(event)}
+            whole: Event = {"seq": self._seq, "at": round(time.time(), 3), "up": round(up, 3), "run": self._run, **self._clean(event)}
             self._stream.write(json.dumps(whole) + "\n")
             if self._listener:
                 self._listener(whole)
 
+    def _clean(self, event: Event) -> Event:
+        """Without secrets; where a module of others answered, its keys and numbers may be some, too."""
+        clean: Event = self._censor(event, ours=True)
+        if event["kind"] == "result" and not str(event.get("module", "")).startswith(OURS):
+            clean |= {key: self._censor(event[key]) for key in (*KEPT, "results") if key in event}
+        return _cut(clean)
+
     def close(self) -> None:
         with self._lock:
             self._stream.close()
+
+
+def _cut(event: Event) -> Event:
+    """Its texts at their longest: only once they have no secret any more, which would be cut, and not be known."""
+    results = event.get("results")
+    for one in (event, *(results if isinstance(results, list) else ())):
+        if isinstance(one, dict):
+            one.update({key: one[key][:LONGEST] for key in ("msg", "text") if isinstance(one.get(key), str)})
+    return event

@@ -29,7 +29,7 @@ _LOGIN = ("-u", "--user", "--proxy-user")
 
 
 class Redaction:
-    """Made from what may hold secrets under the names of their keys. ``taken`` counts what was masked."""
+    """Made from what may hold secrets under the names of their keys."""
 
     def __init__(self, *sources: Mapping[str, Any]) -> None:
         known = {value for source in sources for value in secret_values(source)}
@@ -70,5 +70,5 @@ def _follows(earlier: Any, word: Any) -> bool:
 
 
 def _forms(value: str) -> Iterable[str]:
-    """In which a secret may turn up: as it is, in a URL, in JSON, and in the header of a request."""
-    return (value, quote(value, safe=""), json.dumps(value)[1:-1], base64.b64encode(value.encode()).decode())
+    """In which a secret may turn up besides those that the censor knows: in a URL, and in the header of a request."""
+    return (value, quote(value, safe=""), base64.b64encode(value.encode()).decode())

@@ -34,7 +34,7 @@ def _templates() -> jinja2.Environment:
     )
     made.filters |= {"size": units.size, "seconds": units.seconds}
     made.filters |= {"ago": ago, "lasted": lasted, "left": left, "clock": clock, "since": since, "iso": iso, "utc": units.utc}
-    made.filters |= {"lasts": preview.lasts, "bytes": preview.size, "rows": preview.rows}
+    made.filters |= {"time_of_day": time_of_day, "lasts": preview.lasts, "bytes": preview.size, "rows": preview.rows}
     made.globals |= {"sign": signs.sign, "of_run": signs.of_run, "Role": Role, "BANNER": preview.BANNER}
     return made
 
@@ -51,6 +51,11 @@ def clock(at: float | None) -> str:
         return units.UNKNOWN
     day = "" if time.localtime(at)[:3] == time.localtime()[:3] else "%Y-%m-%d "
     return _moment(at, time.strftime(f"{day}%H:%M:%S", time.localtime(at)))
+
+
+def time_of_day(at: float) -> str:
+    """For the parts of what has its day told already."""
+    return _moment(at, time.strftime("%H:%M:%S", time.localtime(at)))
 
 
 def since(at: Any) -> str:

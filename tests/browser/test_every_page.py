@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,17 +16,13 @@ from starlette.routing import Route
 from portal import PROJECT
 from portal.achieved import Achieved
 from portal.actions import asked
-from portal.booking import Booker
-from portal.calendar import Calendar
 from portal.diagnosis.finding import Finding
-from portal.plan_view import one_plan
-from portal.runbook import digest
-from portal.store import checks, invitations, links, runs
+from portal.store import checks, links, runs
 from portal.store.runs import Run
-from portal.versions import Versions
 from portal.web.app import ROUTES
 from tests.support import axe
 from tests.support.browsers import chromium, served
+from tests.support.pages import filled, invited, saved
 from tests.support.portal import PLAN, Portal, Role, failback, pause, plan, seen, timed
 from tests.support.windows import PEOPLE, environment, recurring
 
@@ -52,9 +47,8 @@ class Sight:
     path: str = ""  # where it is not the route itself
 
     def address(self, named: Run | str | None) -> str:
-        known = {"plan": PLAN, "action": "failback", "site": "frankfurt"}
-        wanted = named.id if isinstance(named, Run) else named
-        return re.sub(r"{(\w+)}", lambda found: known.get(found[1], str(wanted)), self.path or self.route)
+        wanted = str(named.id if isinstance(named, Run) else named)
+        return filled(self.path or self.route, run=wanted, version=wanted, token=wanted)
 
 
 def ready(portal: Portal) -> None:
@@ -125,25 +119,6 @@ def measured(portal: Portal) -> None:
     checks.keep(portal.store, [{**wanted, "result": "ok", "found": "0.1.0"}])
     checks.keep(portal.store, [{**wanted, "result": "failed", "found": "it is gone"}])
     links.keep(portal.store, [{"from": "fra-hv1", "to": "ams-hv1", "latency_ms": 4.25, "bytes_per_s": 3 << 20}])
-
-
-def invited(portal: Portal) -> str:
-    """The token of the link that an owner got."""
-    plan = one_plan(PLAN, portal.inventory)
-    coming = Calendar.read(portal.store, plan, time.time()).coming(time.time())
-    assert coming
-    Booker(portal.store, "dora", "portal").ask(plan, coming.key, time.time())
-    return invitations.again(portal.store, invitations.of(portal.store, [PLAN], 0.0)[0])
-
-
-def saved(portal: Portal) -> str:
-    """The version of a plan that was edited."""
-    client = portal.client(Role.dr_admin)
-    file = portal.inventory / "plans" / f"{PLAN}.yml"
-    text = file.read_text()
-    form = portal.form(client, text=text + "# looked through\n", base=digest(text), reason="looked through")
-    assert client.post(f"/plans/{PLAN}/runbook/save", data=form).status_code == 303
-    return Versions(portal.inventory, file).known()[0].id
 
 
 def silent(portal: Portal) -> None:

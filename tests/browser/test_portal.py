@@ -147,6 +147,7 @@ def test_a_failback_from_login_to_its_end(page: Page, portal: Portal, scheme: st
     page.wait_for_url("**/runs/*")
     assert worker.half.wait(30)
     expect(page.locator(".steps li.running")).to_contain_text("final_sync")
+    expect(page.locator(".steps li.running .begin")).to_have_text(re.compile(r"^began \d\d:\d\d:\d\d$"))
     expect(page.locator("#board")).to_contain_text("40.0 MiB of 64.0 MiB")
     expect(page.locator("#log")).to_contain_text("orders-db: Stopping")
     shot(page, "run-middle", scheme)

@@ -467,6 +467,38 @@ def test_commit_points_stand_in_the_line_of_steps(portal: Portal) -> None:
     assert steps.count("pending</span>") == len(STEPS)
 
 
+def test_each_step_tells_when_it_began(portal: Portal) -> None:
+    """In a place of its own, on the page and in what the stream makes it fetch; what is to come has none."""
+
+    def told(path: str) -> list[tuple[str, str]]:
+        """Of each step its name, and the moment that is shown as its start."""
+        steps = text(portal, path).partition('<ol class="steps"')[2].partition("</ol>")[0].split("<li")[1:]
+        shown = re.compile(r'began </span><time datetime="([^"]+)" title="[^"]+ UTC">(\d\d:\d\d:\d\d)</time>')
+        return [(name_of(step), moment(shown.search(step))) for step in steps]
+
+    def name_of(step: str) -> str:
+        return step.partition('<span class="name">')[2].partition("<")[0]
+
+    def moment(found: re.Match[str] | None) -> str:
+        return f"{found[1]} {found[2]}" if found else ""
+
+    def at(when: float) -> str:
+        return f"{datetime.fromtimestamp(when, UTC).isoformat(timespec='seconds')} {time.strftime('%H:%M:%S', time.localtime(when))}"
+
+    run, first, second = begun(portal), time.time() - 86_400 * 3, time.time() - 86_400 * 3 + 70
+    begins = next(failback())
+    portal.tell(run, [*timed(begins), {**started("preflight"), "at": first}])
+    expected = dict.fromkeys(STEPS, "") | {"preflight": at(first)}
+    assert told(f"/runs/{run.id}") == list(expected.items())
+    done = {**result("ams-hv1", "preflight", "Look"), "begin": first, "end": first + 60, "at": first + 60}
+    portal.tell(run, [done, {**started("stop_services"), "at": second}])
+    expected |= {"stop_services": at(second)}
+    for path in (f"/runs/{run.id}/board", f"/runs/{run.id}"):
+        assert told(path) == list(expected.items())
+    portal.finish(run)
+    assert dict(told(f"/runs/{run.id}")) == expected
+
+
 def test_the_log_of_one_resource(portal: Portal) -> None:
     run = begun(portal)
     portal.tell(

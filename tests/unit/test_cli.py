@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import getpass
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -25,7 +26,7 @@ from portal.actions import asked
 from portal.cli import app
 from portal.preview import built
 from portal.results import RunResult
-from portal.store import Store, audit, observations, runs
+from portal.store import Store, accounts, audit, observations, runs
 from portal.store.runs import Run
 from portal.worker.execution import requested
 from tests.support.portal import HOSTS, Portal, check_result, plan, seen
@@ -103,6 +104,31 @@ def test_a_database_that_does_not_answer(command: list[str], inventory: Path, mo
     assert done.exit_code == 1
     assert "the database does not answer" in done.stderr
     assert "top-secret" not in done.output
+
+
+def test_the_first_start_of_the_portal_prints_a_password_once(inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for login, and is kept nowhere; a later start prints nothing."""
+    served: list[tuple[Path, object]] = []
+
+    def serve(folder: Path, **options: object) -> int:
+        served.append((folder, options["port"]))
+        return 0
+
+    monkeypatch.setattr("portal.web.server.serve", serve)
+    first = xdr("portal", "-i", inventory, "--port", "8301")
+    found = re.fullmatch(r"This is the first start: log in as admin with the password (\S+)\n", first.output)
+    assert found, first.output
+    assert first.exit_code == 0
+    with contextlib.closing(following.open_store(inventory)) as store:
+        assert accounts.all_users(store) == [accounts.User("admin", accounts.Role.dr_admin)]
+        assert accounts.login(store, "admin", found[1])
+        assert accounts.login(store, "admin", f"{found[1]}x") is None
+    again = xdr("portal", "-i", inventory, "--port", "8301")
+    assert (again.exit_code, again.output) == (0, "")
+    assert served == [(inventory, 8301)] * 2
+    kept = [path for path in (tmp_path / "var").rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if found[1].encode() in path.read_bytes()] == []
 
 
 def test_a_backup_and_the_way_back(inventory: Path, tmp_path: Path) -> None:

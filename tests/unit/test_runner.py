@@ -32,6 +32,9 @@ PLAYBOOK = """
     - name: one | Say
       ansible.builtin.debug:
         msg: "{{ db_password | default('') }} {{ lookup('env', 'CANARY_TOKEN') }} {{ api_key | default('') }} {{ harmless | default('') }}"
+    - name: one | Say what has to be escaped, and a number
+      ansible.builtin.debug:
+        msg: "{{ [escaped_secret | default('') | to_json, pin_secret | default('')] }}"
     - name: one | Hide
       ansible.builtin.command: echo {{ hidden | default('nothing') }}
       no_log: true
@@ -117,11 +120,14 @@ def test_no_secret_reaches_a_file(project: Path, monkeypatch: pytest.MonkeyPatch
         during.extend(str(path) for path in project.rglob("*") if path.is_file() and b"-plain" in path.read_bytes())
 
     (project / "hosts.ini").write_text(INVENTORY + f"[all:vars]\napi_key={CANARY}-inventory\n")
-    result = launch(request(project, db_password=f"{CANARY}-variable", hidden=f"{CANARY}-hidden"), listen)
+    more = {"escaped_secret": f'"{CANARY}"\nü', "pin_secret": 4711081547}
+    result = launch(request(project, db_password=f"{CANARY}-variable", hidden=f"{CANARY}-hidden", **more), listen)
     assert result.exit_code == 0, result.error
-    assert CANARY not in json.dumps(seen)
-    assert "******** ******** ********" in json.dumps(seen)  # it was said, and masked
-    assert [str(path) for path in (project / "var").rglob("*") if path.is_file() and CANARY in path.read_text()] == []
+    assert not any(canary in json.dumps(seen) for canary in (CANARY, "4711081547"))
+    said = [event["msg"] for event in seen if event["kind"] == "result" and "msg" in event]
+    assert said[:2] == ["******** ******** ******** ", ['"********"', "********"]]  # it was said, and masked
+    kept = {str(path): path.read_text() for path in (project / "var").rglob("*") if path.is_file()}
+    assert [path for path, text in kept.items() if CANARY in text or "4711081547" in text] == []
     assert during == []
     left = sorted(path.name for path in (project / "var" / "runs" / result.run_id).iterdir())
     assert left == ["child.json", "events.jsonl", "result.json", "run.json"]
