@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Sight:
     name: str
     route: str
     seed: Callable[[Portal], Run | str | None]
+    heading: str
+    fact: str  # what somebody comes for
     path: str = ""  # where it is not the route itself
 
     def address(self, named: Run | str | None) -> str:
@@ -126,41 +129,48 @@ def silent(portal: Portal) -> None:
 
 
 SIGHTS = (
-    Sight("login", "/login", ready),
-    Sight("plans", "/", ready),
-    Sight("plan-ready", "/plans/{plan}", ready),
-    Sight("plan-running", "/plans/{plan}", middle),
-    Sight("plan-silent", "/plans/{plan}", silent),
-    Sight("plan-halted", "/plans/{plan}", halted),
-    Sight("incidents-none", "/plans/{plan}/incidents", ready),
-    Sight("run-queued", "/runs/{run}", queued),
-    Sight("run-middle", "/runs/{run}", middle),
-    Sight("run-halted", "/runs/{run}", halted),
-    Sight("run-home", "/runs/{run}", home),
-    Sight("incidents", "/plans/{plan}/incidents", home),
-    Sight("incident", "/plans/{plan}/incidents/{run}", home),
-    Sight("run-previewed", "/runs/{run}", previewed),
-    Sight("run-paused", "/runs/{run}", paused),
-    Sight("plan-paused", "/plans/{plan}", paused),
-    Sight("run-diagnosed", "/runs/{run}", diagnosed),
-    Sight("preview-none", "/plans/{plan}/preview/{action}", ready, "/plans/{plan}/preview/failover"),
-    Sight("preview", "/plans/{plan}/preview/{action}", previewed),
-    Sight("windows-of-plan", "/plans/{plan}/windows", ready),
-    Sight("windows", "/windows", ready),
-    Sight("answer", "/answer/{token}", invited),
-    Sight("runbook", "/plans/{plan}/runbook", ready),
-    Sight("priorities", "/plans/{plan}/runbook/priorities", ready),
-    Sight("versions", "/plans/{plan}/runbook/versions", saved),
-    Sight("version", "/plans/{plan}/runbook/versions/{version}", saved),
-    Sight("diagnosis-none", "/sites/{site}/diagnosis", ready),
-    Sight("diagnosis", "/plans/{plan}/diagnosis", diagnosed),
-    Sight("runs", "/runs", ready),
-    Sight("sites", "/sites", ready),
-    Sight("site", "/sites/{site}", measured),
-    Sight("audit", "/audit", ready),
-    Sight("audit-verified", "/audit", ready, "/audit?verify=1"),
-    Sight("users", "/users", ready),
-    Sight("no-such-page", "/{path}", ready, "/nothing"),
+    Sight("login", "/login", ready, "XDR", "Log in"),
+    Sight("plans", "/", ready, "Plans", "last consistent point"),
+    Sight("incidents-none", "/plans/{plan}/incidents", ready, "Incidents of webshop", "None: the plan has not been moved"),
+    Sight("plan-ready", "/plans/{plan}", ready, "webshop ◆ READY", "Full compare"),
+    Sight("plan-running", "/plans/{plan}", middle, "webshop ▶ FAILING_BACK", "now: final_sync"),
+    Sight("plan-silent", "/plans/{plan}", silent, "webshop ● ACTIVE", "Did not answer at the last look: fra-hv1"),
+    Sight("plan-halted", "/plans/{plan}", halted, "webshop ■ HALTED", "It asks: retry, skip or abort?"),
+    Sight("run-queued", "/runs/{run}", queued, "failback of webshop ○ queued", "It waits for a worker"),
+    Sight("run-middle", "/runs/{run}", middle, "failback of webshop ▶ running", "orders 16.0 MiB of 64.0 MiB"),
+    Sight("run-halted", "/runs/{run}", halted, "failback of webshop ✖ failed", "cart: http did not pass"),
+    Sight("run-home", "/runs/{run}", home, "failback of webshop ✔ done", "the plan is FAILED_BACK"),
+    Sight("incidents", "/plans/{plan}/incidents", home, "Incidents of webshop", "▲ open"),
+    Sight("incident", "/plans/{plan}/incidents/{run}", home, "Incident of webshop", "within the RTO of 15 min"),
+    Sight("run-previewed", "/runs/{run}", previewed, "failback of webshop ✔ done", "sends 28.0 KiB"),
+    Sight("run-paused", "/runs/{run}", paused, "failback of webshop ▶ running", "Are the <invoices> printed?"),
+    Sight("plan-paused", "/plans/{plan}", paused, "webshop ◆ READY", "Are the <invoices> printed?"),
+    Sight("run-diagnosed", "/runs/{run}", diagnosed, "diagnose of webshop ✔ done", "Mend the way between them"),
+    Sight(
+        "preview-none",
+        "/plans/{plan}/preview/{action}",
+        ready,
+        "Preview: failover of webshop",
+        "There is none yet",
+        "/plans/{plan}/preview/failover",
+    ),
+    Sight("preview", "/plans/{plan}/preview/{action}", previewed, "Preview: failback of webshop", "sends 28.0 KiB"),
+    Sight("windows-of-plan", "/plans/{plan}/windows", ready, "Maintenance windows of webshop", "3 to be asked"),
+    Sight("windows", "/windows", ready, "Maintenance windows", "not asked Ben Koch"),
+    Sight("answer", "/answer/{token}", invited, "May the services of webshop be interrupted?", "Anna Weber, you are asked"),
+    Sight("runbook", "/plans/{plan}/runbook", ready, "Runbook of webshop", "plan: webshop"),
+    Sight("priorities", "/plans/{plan}/runbook/priorities", ready, "Runbook of webshop", "shop-api, cart, pricing"),
+    Sight("versions", "/plans/{plan}/runbook/versions", saved, "Runbook of webshop", "looked through"),
+    Sight("version", "/plans/{plan}/runbook/versions/{version}", saved, "Runbook of webshop", "# looked through"),
+    Sight("diagnosis-none", "/sites/{site}/diagnosis", ready, "What is wrong with frankfurt?", "Nobody has asked yet"),
+    Sight("diagnosis", "/plans/{plan}/diagnosis", diagnosed, "What is wrong with webshop?", "fra-hv1 does not reach ams-hv1"),
+    Sight("runs", "/runs", ready, "Runs", "otto portal"),
+    Sight("sites", "/sites", ready, "Sites", "record on fra-hv1"),
+    Sight("site", "/sites/{site}", measured, "frankfurt", "it is gone"),
+    Sight("audit", "/audit", ready, "Audit trail", "plan webshop"),
+    Sight("audit-verified", "/audit", ready, "Audit trail", "each as it was written", "/audit?verify=1"),
+    Sight("users", "/users", ready, "Users", "dr-admin"),
+    Sight("no-such-page", "/{path}", ready, "There is no such page", "To the plans", "/nothing"),
 )
 
 
@@ -171,6 +181,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def portal(folder: Path) -> Portal:
+    return made(folder)
+
+
+def made(folder: Path) -> Portal:
     one = Portal(folder, environment(folder, recurring(time.time() + 2 * 86_400) + PEOPLE))
     one.worker()
     return one
@@ -184,12 +198,27 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, portal: Portal, folder: Path) -> Iterator[Page]:
-    with served(portal.inventory, folder) as address:
-        context = browser.new_context(viewport=LAPTOP, base_url=address)  # type: ignore[arg-type]
-        context.add_cookies([{"name": "xdr_session", "value": portal.session(Role.dr_admin), "url": address}])
-        one = context.new_page()
+    with tab(browser, portal, folder) as one:
         yield one
+
+
+@contextlib.contextmanager
+def tab(browser: Browser, portal: Portal, folder: Path, *, scripts: bool = True) -> Iterator[Page]:
+    """Of a dr-admin, with the portal served."""
+    with served(portal.inventory, folder) as address:
+        context = browser.new_context(viewport=LAPTOP, base_url=address, java_script_enabled=scripts)  # type: ignore[arg-type]
+        context.add_cookies([{"name": "xdr_session", "value": portal.session(Role.dr_admin), "url": address}])
+        yield context.new_page()
         context.close()
+
+
+def go(page: Page, sight: Sight, named: Run | str | None) -> None:
+    """To the page; the one to log in at is only there for who has not."""
+    cookies = page.context.cookies()
+    if sight.route == "/login":
+        page.context.clear_cookies()
+    page.goto(sight.address(named))
+    page.context.add_cookies(cookies)  # type: ignore[arg-type]
 
 
 def test_no_page_is_forgotten() -> None:
@@ -202,7 +231,7 @@ def test_a_page(sight: Sight, page: Page, portal: Portal) -> None:
     run = sight.seed(portal)
     page.set_viewport_size(LAPTOP)  # type: ignore[arg-type]
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
-    page.goto(sight.address(run))
+    go(page, sight, run)
     shot(page, sight.name, "light")
     found = axe.violations(page)
     page.emulate_media(color_scheme="dark")
@@ -215,6 +244,20 @@ def test_a_page(sight: Sight, page: Page, portal: Portal) -> None:
         found.append(f"{width} px wide")
     _ended(portal)
     assert not found, "\n".join(found)
+
+
+def test_without_javascript_every_page_is_there_to_read(browser: Browser, tmp_path: Path) -> None:
+    portal, missing = made(tmp_path), list[str]()
+    with tab(browser, portal, tmp_path, scripts=False) as page:
+        for sight in SIGHTS:
+            go(page, sight, sight.seed(portal))
+            main, title = page.get_by_role("main"), page.get_by_role("heading", level=1).inner_text()
+            told = [main.inner_text(), *(area.input_value() for area in main.locator("textarea:visible").all())]
+            missing += [] if sight.heading in title else [f"{sight.name}: the heading is {title}"]
+            missing += [] if sight.fact in "\n".join(told) else [f"{sight.name}: does not tell {sight.fact}"]
+            missing += [f"{sight.name}: tells of a lost connection"] if page.locator("#offline").is_visible() else []
+            _ended(portal)
+    assert not missing, "\n".join(missing)
 
 
 def shot(page: Page, name: str, how: str) -> None:
