@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 MASK = "********"
-_NAMES = re.compile(r"passw(or)?d|passphrase|secret|token|credential|(api|access|private|vault|become|tsig)_?(key|pass)", re.IGNORECASE)
+_NAMES = re.compile(
+    r"passw(or)?d|passphrase|secret|token|credential|(api|access|private|vault|become|tsig)_?(key|pass)|(^|_)pass$", re.IGNORECASE
+)
+_BESIDE = ("_file", "_path", "_ttl", "_lifetime", "_timeout", "_length")  # what is said of a secret is none
 _SHORTEST = 4  # shorter values would blacken ordinary text
 _SHORTEST_LINE = 8  # and shorter lines of a secret that has several
 _NESTED = 2  # how often a text is escaped at most: a module's answer in JSON that is told in a line of JSON
@@ -27,7 +30,7 @@ ESCAPES: tuple[Callable[[str], str], ...] = (
 
 def is_secret(key: object) -> bool:
     """Whether a key's name says that its value is one."""
-    return isinstance(key, str) and bool(_NAMES.search(key)) and not key.lower().endswith(("_file", "_path"))
+    return isinstance(key, str) and bool(_NAMES.search(key)) and not key.lower().endswith(_BESIDE)
 
 
 class Censor:

@@ -22,6 +22,8 @@ SECRETS = [
     ({"nested": [{"Token": "abc"}]}, {"nested": [{"Token": MASK}]}),
     ({"msg": "login hunter22 failed"}, {"msg": f"login {MASK} failed"}),
     ({"password_file": "/etc/pw"}, {"password_file": "/etc/pw"}),
+    ({"token_ttl": 3600, "bypass": "no"}, {"token_ttl": 3600, "bypass": "no"}),
+    ({"ansible_ssh_pass": "x", "pass": "x"}, {"ansible_ssh_pass": MASK, "pass": MASK}),
     ({"password": ""}, {"password": ""}),
     ({"count": 3, "on": True, "none": None}, {"count": 3, "on": True, "none": None}),
     ({"path": Path("/a")}, {"path": "/a"}),
