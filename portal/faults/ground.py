@@ -157,13 +157,20 @@ class Ground(Lab):
 
     def ready(self) -> None:
         """Build what is missing, up to the kept state."""
-        if not (self.is_up and (self._base / "done").exists()):
+        if not (self.is_up and self._kept):
             self.down()
             self.up()
             subprocess.run(["install", "-d", "-m", "0700", "-o", ACCOUNT, "-g", ACCOUNT, str(self.observed)], check=True)
             for action in ("start", "reprotect", "failover", "reverse-replication"):
                 self._must(action)
             self._keep()
+
+    @property
+    def _kept(self) -> bool:
+        """Whether the state was reached, with the services as they are made now."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self._base / "done").read_text(encoding="utf-8") == SERVICES + VARIABLES
+        return False
 
     def _must(self, action: str) -> None:
         done = self.xdr("run", action, PLAN)
@@ -177,7 +184,7 @@ class Ground(Lab):
                 _copy(self.root / host / part, self._base / host / part)
         for file in self.var.glob("*.sqlite*"):
             _copy(file, self._base / "controller" / file.name)
-        (self._base / "done").touch()
+        (self._base / "done").write_text(SERVICES + VARIABLES, encoding="utf-8")
 
     def undisturbed(self) -> ending.Ending:
         """How a failback without any fault leaves the hosts, found out once. What is on them now is lost."""

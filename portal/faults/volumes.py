@@ -27,14 +27,14 @@ def of_database(volume: Path) -> Held:
     return Held(tuple(numbers_in_file(volume)))
 
 
-def of_ring(volume: Path) -> Held:
+def of_ring(volume: Path, slot: int = SLOT) -> Held:
     """The records of an image (roles/lab_site/files/bin/lab_service.py): slot 0 counts them, the others are a ring."""
     content = volume.read_bytes()
     written = int(content[:20].rstrip(b"\0\n ") or b"0")
-    slots = len(content) // SLOT - 1
+    slots = len(content) // slot - 1
     found: dict[int, int] = {}
-    for at in range(SLOT, len(content), SLOT):
-        if (match := _RECORD.fullmatch(content[at : at + SLOT])) and int(match[1]) <= written:
+    for at in range(slot, len(content), slot):
+        if (match := _RECORD.fullmatch(content[at : at + slot])) and int(match[1]) <= written:
             found[int(match[1])] = int(match[2])
     kept = [found[count] for count in sorted(found)]
     return Held(tuple(kept), wrapped=written > slots)

@@ -50,7 +50,12 @@ def test_a_frozen_controller_wakes_after_another_has_rolled_back(ground: Ground)
 
 @pytest.mark.parametrize(
     ("name", "outcome"),
-    [("kill-controller@offer/done", "home"), ("reply-lost@accept/intent", "home"), ("kill-sshd@verify/done", "rolled back")],
+    [
+        ("kill-controller@offer/done", "home"),
+        ("kill-sshd@verify/done", "rolled back"),
+        pytest.param("reply-lost@accept/intent", "home", marks=pytest.mark.slow),
+        pytest.param("restore-controller@accept/done", "home", marks=pytest.mark.slow),
+    ],
 )
 def test_it_comes_to_a_good_end(ground: Ground, name: str, outcome: str) -> None:
     assert played(ground, name)["outcome"] == outcome
