@@ -2,12 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE)
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from portal.lab.lab import Lab
+from portal.store.address import VARIABLE
+from tests.support import stores
 from tests.support.filesystems import may_mount
 from tests.support.labs import built
 from tests.support.namespaces import may_separate
@@ -18,6 +21,11 @@ FIRST = ("test_worker_runs.py",)  # beside the labs: begun last, it would keep o
 
 hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is no failure
 hypothesis.settings.load_profile("xdr")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if stores.ASKED:  # a command leaves its connection to the end of its process, which here goes on
+        config.addinivalue_line("filterwarnings", "ignore:.*was deleted while still open:ResourceWarning")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +40,19 @@ def postgresql() -> Iterator[Server]:
     """A real server; each test makes a database of its own in it."""
     with server() as one:
         yield one
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores(request: pytest.FixtureRequest) -> None:
+    os.environ.pop(VARIABLE, None)  # a developer's own database
+    if stores.ASKED:
+        stores.use(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture(autouse=stores.ASKED)
+def _leaves_no_store() -> Iterator[None]:
+    yield
+    stores.leave()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import argon2
 import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from sqlalchemy.exc import IntegrityError
 
 from .engine import Store
 from .tables import sessions, users
@@ -64,10 +65,11 @@ def add(store: Store, name: str, role: Role, password: str = "") -> str:
     if not re.fullmatch(r"[a-z][a-z0-9._-]{0,31}", name):
         raise XdrError(f"{name!r} is no user name", todo="Take up to 32 of a-z, 0-9, '.', '_', '-', a letter first", code="usage")
     password = password or secrets.token_urlsafe(15)
-    with store.writing() as connection:
-        if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
-            raise XdrError(f"there is a user {name} already", todo="xdr user password sets a new password", code="usage")
-        connection.execute(users.insert().values(name=name, password=_hashed(password), role=role.label, created_at=time.time()))
+    try:
+        with store.writing() as connection:
+            connection.execute(users.insert().values(name=name, password=_hashed(password), role=role.label, created_at=time.time()))
+    except IntegrityError as error:
+        raise XdrError(f"there is a user {name} already", todo="xdr user password sets a new password", code="usage") from error
     return password
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
+from sqlalchemy.exc import IntegrityError
 
 from . import audit
 from .engine import Store
@@ -47,6 +48,13 @@ class Invitation:
 
 def ask(store: Store, wanted: list[Invitation], *, origin: str) -> list[Invitation]:
     """Those that are new, or ask for a longer window than before, which takes the answer back. With an audit entry."""
+    try:
+        return _ask(store, wanted, origin)
+    except IntegrityError:  # another worker asked one of them a moment ago, on PostgreSQL, and is seen now
+        return ask(store, wanted, origin=origin)
+
+
+def _ask(store: Store, wanted: list[Invitation], origin: str) -> list[Invitation]:
     asked = []
     with store.writing() as connection:
         for one in wanted:

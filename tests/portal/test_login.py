@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from starlette.testclient import TestClient
 
-from portal.store import Store, accounts, audit
+from portal.store import accounts, audit
 from portal.store.accounts import Role
 from portal.web.auth import first_user
 from portal.web.limits import ADDRESS, PAIR, WINDOW, Limits
+from tests.support import stores
 from tests.support.portal import PASSWORD, Portal, token
 
 
@@ -91,7 +92,7 @@ def test_a_success_forgets_the_failures() -> None:
 
 
 def test_the_first_user_is_made_once(tmp_path) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'new.sqlite'}")
+    store = stores.opened(tmp_path / "new")
     password = first_user(store)
     assert password
     assert accounts.login(store, "admin", password)

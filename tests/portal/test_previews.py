@@ -45,7 +45,7 @@ def four_eyes(portal: Portal, tmp_path: Path) -> Portal:
     shutil.copytree(INVENTORY, folder)
     path = folder / "plans" / f"{PLAN}.yml"
     path.write_text(path.read_text().replace("failback:", "approval: {four_eyes: [failback, failover]}\nfailback:", 1))
-    return Portal(tmp_path, folder, users=False)
+    return Portal(tmp_path, folder, users=False, store=portal.store)
 
 
 def hashed(portal: Portal) -> dict[str, str]:

@@ -17,7 +17,8 @@ from portal.runbook import digest
 from portal.store import audit, runs
 from portal.store.accounts import Role
 from portal.versions import FOUND, Versions
-from tests.support.portal import INVENTORY, Portal, seen
+from tests.support.portal import INVENTORY, Portal, filled, seen
+from tests.support.stores import opened
 
 HOSTILE = "# <script>alert(1)</script></textarea>\"'&{{7*7}}"
 RUNBOOK = "/plans/webshop/runbook"
@@ -59,14 +60,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, filled: Path) -> Desk:
-    return Desk(_portal(tmp_path, filled), tmp_path / "inventory")
+def desk(tmp_path: Path) -> Desk:
+    return Desk(_portal(tmp_path), tmp_path / "inventory")
 
 
-def _portal(folder: Path, filled: Path) -> Portal:
+def _portal(folder: Path) -> Portal:
     shutil.copytree(INVENTORY, folder / "inventory")
-    shutil.copy(filled, folder / "xdr.sqlite")
-    return Portal(folder, folder / "inventory", users=False)
+    return Portal(folder, folder / "inventory", users=False, store=opened(folder, filled))
 
 
 def typed(page: str) -> str:

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import argon2
 import icalendar
 import pytest
 from starlette.testclient import TestClient
@@ -23,7 +22,8 @@ from portal.plan_view import one_plan
 from portal.store import accounts, audit, invitations, runs, windows
 from portal.store.accounts import Role
 from portal.store.invitations import Invitation
-from tests.support.portal import Portal
+from tests.support.portal import CHEAP, Portal, filled
+from tests.support.stores import opened
 from tests.support.windows import BERLIN, PEOPLE, environment, recurring
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -42,10 +42,9 @@ def plan(inventory: Path) -> Mapping[str, Any]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, filled: Path, inventory: Path, monkeypatch: pytest.MonkeyPatch) -> Portal:
-    monkeypatch.setattr(accounts, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    (tmp_path / "xdr.sqlite").write_bytes(filled.read_bytes())
-    made = Portal(tmp_path, inventory, users=False)
+def house(tmp_path: Path, inventory: Path, monkeypatch: pytest.MonkeyPatch) -> Portal:
+    monkeypatch.setattr(accounts, "_HASHER", CHEAP)
+    made = Portal(tmp_path, inventory, users=False, store=opened(tmp_path, filled))
     made.see()
     return made
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import argon2
+import pytest
 from ansible_collections.xdr.failback.plugins.plugin_utils.foreseen import foresee
 from ansible_collections.xdr.failback.plugins.plugin_utils.state_machine import View
 from starlette.applications import Starlette
@@ -25,10 +27,12 @@ from portal.store.accounts import Role
 from portal.store.runs import Run
 from portal.store.workers import Worker
 from portal.web.app import create_app
+from tests.support.stores import opened
 
 INVENTORY = PROJECT / "inventories" / "lab"
 PLAN = "webshop"
 PASSWORD = "correct horse battery"  # noqa: S105 - a test's
+CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 NAMES = {Role.viewer: "vera", Role.operator: "otto", Role.dr_admin: "dora"}
 HOSTS = ("fra-hv1", "ams-hv1", "edge1")
 VOLUMES = ("orders", "customers", "shop-api", "cart", "pricing", "shop-web-1", "shop-web-2")
@@ -45,8 +49,10 @@ QUESTION = "Are the <invoices> printed?"  # of the pause
 
 
 class Portal:
-    def __init__(self, folder: Path, inventory: Path = INVENTORY, *, every: float = 0.01, users: bool = True) -> None:
-        self.store = Store.open(f"sqlite:///{folder / 'xdr.sqlite'}")
+    def __init__(
+        self, folder: Path, inventory: Path = INVENTORY, *, every: float = 0.01, users: bool = True, store: Store | None = None
+    ) -> None:
+        self.store = store or opened(folder)
         self.inventory = inventory
         self.app: Starlette = create_app(self.store, inventory, every=every)
         for role, name in NAMES.items() if users else ():
@@ -105,6 +111,13 @@ class Portal:
         session = accounts.session(self.store, client.cookies["xdr_session"])
         assert session
         return {"csrf": session.csrf, **fields}
+
+
+def filled(store: Store) -> None:
+    """With its users, whose passwords cost a test no time, and what was seen of the plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "_HASHER", CHEAP)
+        Portal(Path(), store=store).see()
 
 
 def token(page: str) -> str:

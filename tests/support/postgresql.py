@@ -48,12 +48,12 @@ class Server:
     port: int = field(default_factory=free_port)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def database(self) -> str:
-        """The URL of a new one."""
+    def database(self, template: str = "") -> str:
+        """The URL of a new one, a copy of the template."""
         name = f"t{next(self._numbers)}"
         engine = sa.create_engine(f"postgresql+psycopg://xdr@/postgres?host={self.folder}&port={self.port}", isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         engine.dispose()
         return f"postgresql+psycopg://xdr:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 

@@ -24,11 +24,3 @@ def store(url: str) -> Iterator[Store]:
     store = Store.open(url)
     yield store
     store.close()
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store to be copied: making one takes half a second."""
-    file = tmp_path_factory.mktemp("store") / "xdr.sqlite"
-    Store.open(f"sqlite:///{file}").close()
-    return file

@@ -16,6 +16,7 @@ from portal.achieved import ANSWERED_LATE, BY_RECORDS, BY_REQUEST, CUT_OFF, HEAR
 from portal.events import Event
 from portal.store import Store, events, runs
 from portal.store.runs import Run
+from tests.support import stores
 
 NOON = 1_800_000_000.0
 HOUR = 3600.0
@@ -219,7 +220,7 @@ def test_clocks_of_two_boots_are_not_held_against_each_other() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    one = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")
+    one = stores.opened(tmp_path)
     yield one
     one.close()
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from portal import adoption
 from portal.store import Store, audit, observations, runs
 from portal.store.runs import Run
+from tests.support import stores
 from tests.support.portal import INVENTORY, PLAN, plan, seen
 
 LEFT = {
@@ -31,7 +32,7 @@ LEFT = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with contextlib.closing(Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")) as store:
+    with contextlib.closing(stores.opened(tmp_path)) as store:
         yield store
 
 

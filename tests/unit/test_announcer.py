@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from portal.store import Store, announcements, audit, invitations, observations
 from portal.store import windows as store_windows
 from portal.store.announcements import GIVEN_UP, PAUSE, Announcement
 from portal.worker.announcer import Announcer
+from tests.support import stores
 from tests.support.portal import seen
 from tests.support.windows import PEOPLE, Mails, channels, environment, mail_server, recurring, text_of, webhook
 
@@ -77,8 +77,8 @@ def plan(inventory: Path) -> Mapping[str, Any]:
 
 
 @pytest.fixture
-def town(tmp_path: Path, empty_store: Path, inventory: Path, plan: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
-    store = Store.open(f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
+def town(tmp_path: Path, inventory: Path, plan: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    store = stores.opened(tmp_path)
     with mail_server() as (mails, mail_port), webhook() as (chat, hook_port):
         monkeypatch.setenv("XDR_CHANNELS", str(channels(tmp_path, mail_port, hook_port)))
         made = Town(inventory, plan, store, mails, chat)

@@ -24,6 +24,7 @@ from portal.approval import Starter
 from portal.preview import built
 from portal.store import Store, approvals, runs, tables
 from portal.store.runs import Run
+from tests.support import stores
 from tests.support.portal import HOSTS, check_result, plan, seen
 
 SHOP = plan()
@@ -145,7 +146,7 @@ def test_four_eyes_without_an_approval(action: str, refused: bool) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    one = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")
+    one = stores.opened(tmp_path)
     yield one
     one.close()
 

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from portal.cli import app
 from portal.store import Store, audit, migration, tables
 from portal.syslog import sending
+from tests.support import stores
 
 HOSTILE = 'ü"\\\n'
 
@@ -112,13 +113,12 @@ def test_the_entries_of_an_older_store_are_sealed_by_the_upgrade(url: str) -> No
 @pytest.fixture
 def xdr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("XDR_VAR", str(tmp_path))
-    monkeypatch.delenv("XDR_DATABASE_URL", raising=False)
     return lambda *words: CliRunner().invoke(app, ["audit", *words, "-i", str(tmp_path)], standalone_mode=False)
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")
+    store = stores.opened(tmp_path)
     tell(store, "a", "b")
     yield store
     store.close()

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from portal.store import Store, audit, events, invitations, observations, runs, 
 from portal.store.accounts import Role
 from portal.store.invitations import Invitation
 from portal.windows import Admission, admitted
+from tests.support import stores
 from tests.support.portal import INVENTORY, seen
 from tests.support.windows import PEOPLE, at, plan, recurring
 
@@ -34,8 +34,8 @@ KEY = "sunday-night@20260322T010000Z"
 
 
 @pytest.fixture
-def store(tmp_path: Path, empty_store: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = stores.opened(tmp_path)
     yield opened
     opened.close()
 

@@ -18,8 +18,9 @@ from portal import PROJECT
 from portal.edition import Edition
 from portal.plan_view import one_plan
 from portal.runbook import Runbook, digest
-from portal.store import Store, audit
+from portal.store import audit
 from portal.versions import Author
+from tests.support import stores
 
 ALICE = Author("alice", "command line")
 
@@ -29,7 +30,7 @@ class Saving:
 
     def __init__(self, folder: Path) -> None:
         shutil.copytree(PROJECT / "inventories" / "lab", folder / "inventory")
-        self.store = Store.open(f"sqlite:///{folder / 'xdr.sqlite'}")
+        self.store = stores.opened(folder)
         self.book = Runbook(folder / "inventory", one_plan("webshop", folder / "inventory"))
         self.before = self.book.read()
         self.edition = Edition(self.book, self.before + "# more\n", digest(self.before))

@@ -22,6 +22,7 @@ from portal.store import Store, approvals, events, notes, runs
 from portal.store.runs import Run
 from portal.versions import Version
 from portal.web.pages import printed
+from tests.support import stores
 
 PLAN = "shop"
 COST = Achieved(4.5, 100.0, 104.5, targets={"rto": 900.0, "rpo": 300.0}).to_json()
@@ -68,7 +69,7 @@ def test_split(case: str) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    one = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")
+    one = stores.opened(tmp_path)
     yield one
     one.close()
 
@@ -188,7 +189,6 @@ def test_what_is_no_note(store: Store, home: Incident, text: str) -> None:
 @pytest.fixture
 def xdr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("XDR_VAR", str(tmp_path))
-    monkeypatch.delenv("XDR_DATABASE_URL", raising=False)
     return lambda *words: CliRunner().invoke(app, ["report", *words, "-i", str(tmp_path)], standalone_mode=False)
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from portal.calendar import Calendar
 from portal.store import Store, approvals, audit, observations, runs, windows
 from portal.store.runs import Run
 from portal.worker.openings import TOLERANCE, Openings
+from tests.support import stores
 from tests.support.portal import seen
 from tests.support.windows import PEOPLE, plan, recurring
 
@@ -54,8 +54,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, empty_store: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = stores.opened(tmp_path)
     yield opened
     opened.close()
 

@@ -15,9 +15,10 @@ from ansible_collections.xdr.failback.plugins.plugin_utils.steps import Step, st
 
 from portal import PROJECT, durations, preview_view
 from portal.preview import built, closed, does, lasts, newest, rows
-from portal.store import Store, runs
+from portal.store import runs
 from portal.store.runs import Run
 from portal.web.course import FAILBACK
+from tests.support import stores
 from tests.support.portal import HOSTS, INVENTORY, VOLUMES, check_result, plan, seen
 from tests.support.world import PLAN as SHOP
 from tests.support.world import World
@@ -238,7 +239,7 @@ def test_nothing_to_do() -> None:
 
 
 def test_the_newest_preview_is_of_that_action_and_has_ended(tmp_path: Any) -> None:
-    store = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")
+    store = stores.opened(tmp_path)
     try:
         for number, action in enumerate(("failback", "failback", "replicate", "failback"), 1):
             run = Run(f"r{number}", "webshop", action, check=True, exclusive=False, requested_at=float(number))

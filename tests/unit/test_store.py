@@ -8,10 +8,12 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,9 +24,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ansible_collections.xdr.failback.plugins.module_utils.errors import XdrError
 
-from portal.store import Store, accounts, audit, events, migration, observations, runs, tables, workers
+from portal.store import Store, accounts, audit, events, invitations, migration, observations, runs, tables, workers
 from portal.store.accounts import Role
 from portal.store.engine import Pulse
+from portal.store.invitations import Invitation
 from portal.store.runs import Run
 from portal.store.tables import metadata
 from portal.store.workers import LeaseLost, Worker
@@ -188,6 +191,33 @@ def test_a_cycle_gives_way(store: Store) -> None:
     assert [one.id for one in runs.latest(store)] == ["r2"]
     assert [one.id for one in runs.latest(store, cycles=True)] == ["r2", "r1"]
     assert [one.action for one in audit.latest(store)] == ["failback"]  # nobody asked for the cycle
+
+
+def at_once(count: int, what: Callable[[int], Any]) -> list[Any]:
+    """What came of so many calls by threads that begin together; an XdrError is its sentence."""
+    together = threading.Barrier(count)
+
+    def one(number: int) -> Any:
+        together.wait(20)
+        try:
+            return what(number)
+        except XdrError as error:
+            return error.sentence()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_of_many_workers_that_ask_a_person_at_once_one_does(store: Store) -> None:
+    wanted = Invitation("shop", "night@1", "Anna Weber", 1.0, 2.0, "UTC", 0.5, "schedule")
+    assert sorted(len(asked) for asked in at_once(4, lambda _: invitations.ask(store, [wanted], origin="schedule"))) == [0, 0, 0, 1]
+    assert len(invitations.of(store, ["shop"], 0.0)) == 1
+
+
+def test_of_many_that_add_a_user_at_once_one_does(store: Store) -> None:
+    told = at_once(4, lambda number: accounts.add(store, "ann", Role.viewer, f"long enough a password {number}"))
+    [password] = [one for one in told if "there is a user ann already" not in one]
+    assert accounts.login(store, "ann", password)
 
 
 def test_a_queued_run_is_stopped_at_once(store: Store) -> None:

@@ -36,13 +36,14 @@ from portal.worker.slot import Standing
 from portal.worker.takeover import Takeover
 from portal.worker.watch import Watch
 from portal.worker.worker import REAP, TICK
+from tests.support import stores
 from tests.support.portal import plan, seen
 from tests.support.processes import wait_until
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path / 'xdr.sqlite'}")
+    opened = stores.opened(tmp_path)
     yield opened
     opened.close()
 
