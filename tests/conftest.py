@@ -23,11 +23,6 @@ hypothesis.settings.register_profile("xdr", deadline=None)  # a slow machine is 
 hypothesis.settings.load_profile("xdr")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if stores.ASKED:  # a command leaves its connection to the end of its process, which here goes on
-        config.addinivalue_line("filterwarnings", "ignore:.*was deleted while still open:ResourceWarning")
-
-
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The real lab, built once for all tests that need it; nothing of the plan is started yet when the first one gets it."""

@@ -22,6 +22,7 @@ from portal.store.runs import Run
 from portal.units import seconds, since
 from portal.web.app import create_app
 from portal.web.headers import POLICY
+from tests.support import stores
 from tests.support.portal import (
     INVENTORY,
     OPEN,
@@ -713,9 +714,7 @@ def test_audit_goes_back_page_by_page(portal: Portal) -> None:
 def test_audit_is_verified_on_the_page(portal: Portal) -> None:
     audit.add(portal.store, "x", "y", "z", "s")
     assert "each as it was written" in text(portal, "/audit?verify=1", Role.dr_admin)
-    with portal.store.writing() as connection:
-        connection.exec_driver_sql("DROP TRIGGER audit_no_update")
-        connection.exec_driver_sql("UPDATE audit SET who = 'w'")
+    stores.tampered(portal.store, "UPDATE audit SET who = 'w'")
     assert "The trail was tampered with: entry 1 " in text(portal, "/audit?verify=1", Role.dr_admin)
 
 

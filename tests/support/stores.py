@@ -10,6 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from portal.store import Store
 from portal.store.address import VARIABLE
@@ -19,14 +22,15 @@ ASKED = os.environ.get("XDR_TEST_DATABASE", "sqlite") == "postgresql"
 Fill = Callable[[Store], None]
 _templates: dict[Fill, str] = {}  # files, or names of databases, to be copied: making one takes half a second
 _server: Server | None = None
-_opened: list[Store] = []
+_connections: list[Any] = []
 
 
-def use(server: Server | None) -> None:
+def use(server: Server) -> None:
     """From here on stores are databases of this server."""
     global _server
     _server = server
     _templates.clear()
+    sa.event.listen(sa.pool.Pool, "connect", lambda connection, record: _connections.append(connection))
 
 
 def empty(store: Store) -> None:
@@ -41,15 +45,15 @@ def opened(folder: Path, fill: Fill = empty) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
         return Store.open(f"sqlite:///{shutil.copyfile(template, folder / 'xdr.sqlite')}")
     os.environ[VARIABLE] = _server.database(template)
-    _opened.append(Store.open(os.environ[VARIABLE]))
-    return _opened[-1]
+    return Store.open(os.environ[VARIABLE])
 
 
 def leave() -> None:
-    """At the end of a test: its connections are let go, and its address is not the next one's. A store that is used again connects anew."""
+    """At the end of a test: its address is not the next one's, and connections are closed that a command leaves to the end of its
+    process. A store that is used again connects anew."""
     os.environ.pop(VARIABLE, None)
-    for store in _opened:
-        store.close()
+    while _connections:
+        _connections.pop().close()
 
 
 def _made(fill: Fill) -> str:
@@ -64,3 +68,14 @@ def _made(fill: Fill) -> str:
     fill(store)
     store.close()
     return template
+
+
+def tampered(store: Store, statement: str) -> None:
+    """The audit trail changed as somebody with the database's own rights could."""
+    with store.writing() as connection:
+        if store.shared:
+            connection.exec_driver_sql("ALTER TABLE audit DISABLE TRIGGER audit_kept")
+        else:
+            for change in ("update", "delete"):
+                connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS audit_no_{change}")
+        connection.exec_driver_sql(statement)

@@ -30,17 +30,6 @@ def tell(store: Store, *subjects: str) -> None:
         audit.add(store, "ann", "portal", "failback", subject, HOSTILE)
 
 
-def tampered(store: Store, statement: str) -> None:
-    """As somebody with the database's own rights could."""
-    with store.writing() as connection:
-        if store.shared:
-            connection.exec_driver_sql("ALTER TABLE audit DISABLE TRIGGER audit_kept")
-        else:
-            for change in ("update", "delete"):
-                connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS audit_no_{change}")
-        connection.exec_driver_sql(statement)
-
-
 def test_a_trail_that_is_whole(store: Store) -> None:
     assert audit.verify(store) == audit.Verdict(0, "")
     tell(store, "a", "b", "c")
@@ -65,14 +54,14 @@ def test_a_trail_that_is_whole(store: Store) -> None:
 )
 def test_what_somebody_changed(store: Store, statement: str, entry: int) -> None:
     tell(store, "a", "b", "c", "d")
-    tampered(store, statement)
+    stores.tampered(store, statement)
     assert audit.verify(store).wrong.startswith(f"entry {entry} is not the one")
 
 
 def test_what_was_cut_off_is_noticed_by_whoever_kept_a_hash(store: Store) -> None:
     tell(store, "a", "b", "c")
     head = audit.latest(store, 1)[0].hash
-    tampered(store, "DELETE FROM audit WHERE id = 3")
+    stores.tampered(store, "DELETE FROM audit WHERE id = 3")
     assert audit.verify(store).wrong == ""
     assert "cut off at the end" in audit.verify(store, expect=head).wrong
 
@@ -129,7 +118,7 @@ def test_verify(here: Store, xdr: Callable[..., Result]) -> None:
     good = xdr("verify", "--expect", head)
     assert (good.return_value, good.stdout) == (0, f"2 entries, each as it was written; the newest hash is {head}\n")
     assert json.loads(xdr("verify", "--json").stdout) == {"entries": 2, "head": head, "wrong": ""}
-    tampered(here, "UPDATE audit SET who = 'bob' WHERE id = 1")
+    stores.tampered(here, "UPDATE audit SET who = 'bob' WHERE id = 1")
     bad = xdr("verify")
     assert (bad.return_value, bad.stdout) == (2, "")
     assert "tampered with: entry 1" in bad.stderr
