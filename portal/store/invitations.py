@@ -59,10 +59,11 @@ def _ask(store: Store, wanted: list[Invitation], origin: str) -> list[Invitation
     with store.writing() as connection:
         for one in wanted:
             same = _same(one)
-            before = connection.execute(sa.select(table.c.end).where(*same)).scalar()
+            before = connection.execute(sa.select(table.c.end).where(*same).with_for_update()).scalar()
             if before is not None and before >= one.end:
                 continue
-            connection.execute(table.delete().where(*same))
+            if before is not None:  # only what was seen: another worker's may be there by now, on PostgreSQL
+                connection.execute(table.delete().where(*same))
             connection.execute(table.insert().values(**asdict(one)))
             asked.append(one)
         if asked:
