@@ -157,7 +157,7 @@ class Ground(Lab):
 
     def ready(self) -> None:
         """Build what is missing, up to the kept state."""
-        if not (self.is_up and self._kept):
+        if not self.is_ready:
             self.down()
             self.up()
             subprocess.run(["install", "-d", "-m", "0700", "-o", ACCOUNT, "-g", ACCOUNT, str(self.observed)], check=True)
@@ -166,10 +166,10 @@ class Ground(Lab):
             self._keep()
 
     @property
-    def _kept(self) -> bool:
-        """Whether the state was reached, with the services as they are made now."""
+    def is_ready(self) -> bool:
+        """Whether it is up, and the kept state was reached with the services as they are made now."""
         with contextlib.suppress(FileNotFoundError):
-            return (self._base / "done").read_text(encoding="utf-8") == SERVICES + VARIABLES
+            return self.is_up and (self._base / "done").read_text(encoding="utf-8") == SERVICES + VARIABLES
         return False
 
     def _must(self, action: str) -> None:

@@ -49,7 +49,7 @@ def _ground(keep: bool) -> Iterator[Ground]:
     with _alone():
         ground = Ground.create(ground_name())
         try:
-            _tell("building the lab" if not ground.is_up else "the lab is there")
+            _tell("the lab is there" if ground.is_ready else "building the lab")
             ground.ready()
             yield ground
         finally:
